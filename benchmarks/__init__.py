@@ -1,0 +1,1 @@
+"""Measurements against peers, always as ratios taken in one run."""

@@ -1,0 +1,142 @@
+"""How each tool is told to do the same work: encrypted, compressed with zstd where it can choose."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Phase = str
+PHASES: tuple[Phase, ...] = ("full", "unchanged", "changed", "restore", "list")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one tool works in one turn."""
+
+    home: Path  # caches, keys, state
+    store: Path
+    source: Path
+    target: Path  # of the restore; empty or absent
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    name: str
+    version: Sequence[str]
+    settings: str  # for the reader of the table
+    init: Callable[[Place], Sequence[str]]
+    command: Callable[[Place, Phase], Sequence[str]]
+    env: Callable[[Place], Mapping[str, str]]
+
+
+def _base(place: Place) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(place.home),
+        "TMPDIR": str(place.home),
+        "XDG_CACHE_HOME": str(place.home / "cache"),
+    }
+
+
+# --- drkit: every flag it is given stands in these three functions
+
+
+def _drkit_init(place: Place) -> Sequence[str]:
+    return (
+        *("drkit", "init", "bench", "--non-interactive"),
+        *("--policy-dir", str(place.home / "policies")),
+        *("--files", str(place.source), "--store", place.store.as_uri()),
+        *("--identities-to", str(place.home / "keys")),
+    )
+
+
+def _drkit_command(place: Place, phase: Phase) -> Sequence[str]:
+    policies = ("--policy-dir", str(place.home / "policies"))
+    identity = ("--identity", str(place.home / "keys" / "operations.txt"))
+    match phase:
+        case "full":
+            return ("drkit", "backup", "bench", "--full", "--quiet", *policies)
+        case "unchanged" | "changed":
+            return ("drkit", "backup", "bench", "--incremental", "--quiet", *policies)
+        case "restore":
+            into = ("--into", str(place.target))
+            return ("drkit", "restore", "bench", "--yes", *into, *identity, *policies)
+        case _:
+            return ("drkit", "list", "bench", *policies)
+
+
+def _drkit_env(place: Place) -> Mapping[str, str]:
+    return {**_base(place), "DRKIT_STATE": str(place.home / "state")}
+
+
+def _restic_command(place: Place, phase: Phase) -> Sequence[str]:
+    match phase:
+        case "full" | "unchanged" | "changed":
+            return ("restic", "backup", "--compression", "auto", ".")
+        case "restore":
+            return ("restic", "restore", "latest", "--target", str(place.target))
+        case _:
+            return ("restic", "snapshots")
+
+
+def _restic_env(place: Place) -> Mapping[str, str]:
+    return {
+        **_base(place),
+        "RESTIC_REPOSITORY": str(place.store),
+        "RESTIC_PASSWORD": "benchmark",
+        "RESTIC_CACHE_DIR": str(place.home / "cache"),
+    }
+
+
+def _borg_command(place: Place, phase: Phase) -> Sequence[str]:
+    match phase:
+        case "full" | "unchanged" | "changed":
+            return ("borg", "create", "--compression", "zstd,3", f"::{phase}", ".")
+        case "restore":
+            return ("borg", "extract", "::changed")
+        case _:
+            return ("borg", "list")
+
+
+def _borg_env(place: Place) -> Mapping[str, str]:
+    return {
+        **_base(place),
+        "BORG_REPO": str(place.store),
+        "BORG_PASSPHRASE": "benchmark",
+        "BORG_BASE_DIR": str(place.home),
+    }
+
+
+TOOLS: dict[str, Tool] = {
+    "drkit": Tool(
+        name="drkit",
+        version=("drkit", "--version"),
+        settings="zstd 3, AES-256-GCM, two age recipients",
+        init=_drkit_init,
+        command=_drkit_command,
+        env=_drkit_env,
+    ),
+    "restic": Tool(
+        name="restic",
+        version=("restic", "version"),
+        settings="repository version 2, --compression auto (zstd), AES-256-CTR and Poly1305",
+        init=lambda _: ("restic", "init", "--repository-version", "2"),
+        command=_restic_command,
+        env=_restic_env,
+    ),
+    "borg": Tool(
+        name="borg",
+        version=("borg", "--version"),
+        settings="repokey-blake2, zstd,3, AES-256-CTR and BLAKE2b",
+        init=lambda _: ("borg", "init", "--encryption", "repokey-blake2"),
+        command=_borg_command,
+        env=_borg_env,
+    ),
+}
+
+
+def folder(place: Place, phase: Phase) -> Path:
+    """borg extracts into the current folder; all others stand in the source."""
+    return place.target if phase == "restore" else place.source

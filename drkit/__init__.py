@@ -1,0 +1,3 @@
+"""drkit: backups that are proven, measured and signed."""
+
+__version__ = "0.1.0"

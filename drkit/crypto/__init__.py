@@ -1,0 +1,1 @@
+"""Sealing for age recipients, and signing: everything that touches a key."""

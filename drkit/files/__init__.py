@@ -1,0 +1,5 @@
+"""File trees as a source."""
+
+from drkit.files.tree import FilesPlan, FilesSource
+
+__all__ = ["FilesPlan", "FilesSource"]

@@ -1,0 +1,1 @@
+"""Pure types and functions: no file, socket, clock or process."""

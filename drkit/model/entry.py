@@ -1,0 +1,50 @@
+"""One path of a snapshot, and how paths that are no text become text."""
+
+import re
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["file", "dir", "link", "hardlink", "fifo"]
+
+ZEROS = 0  # the record number that stands for zeros; real records count from 1
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line of the manifest. A file's content is the concatenation of its extents.
+
+    A msgspec struct and not a dataclass: a million of these are made and encoded in a run.
+    """
+
+    path: str  # relative, parts joined by "/", in text form (see `text`)
+    type: Kind = "file"
+    mode: int = 0  # permission bits with setuid, setgid and sticky
+    uid: int = 0
+    gid: int = 0
+    user: str = ""
+    group: str = ""
+    mtime: int = 0  # nanoseconds since 1970
+    size: int = 0
+    target: str = ""  # of a link: what it holds; of a hardlink: the path of the first name; in text form
+    xattrs: dict[str, str] = {}  # values in base64
+    extents: tuple[int, ...] = ()  # flat: record number, offset in it, length; record 0 is zeros
+    facts: dict[str, str | int] = {}  # what the source knows (a checksum, a tablespace)
+
+
+_ESCAPED = re.compile(r"\\(\\|x[89a-f][0-9a-f])")
+
+
+def text(path: str) -> str:
+    r"""A file system's path (with surrogates for bytes that are no UTF-8) as text: `\` doubled, odd bytes as `\xNN`."""
+    if path.isascii() and "\\" not in path:
+        return path
+    doubled = path.replace("\\", "\\\\")
+    return doubled.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def native(path: str) -> str:
+    """The reverse of `text`: what to hand to the operating system."""
+    if "\\" not in path:
+        return path
+    raw = _ESCAPED.sub(lambda m: "\\" if m[1] == "\\" else chr(0xDC00 + int(m[1][1:], 16)), path)
+    return raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

@@ -1,0 +1,1 @@
+"""Bytes in a store: sessions, packs, manifests, expiry; never hears of PostgreSQL."""

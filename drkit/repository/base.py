@@ -1,0 +1,198 @@
+"""What the next backup builds on: the host's memory, if the store still agrees with it."""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from drkit.crypto.recipients import Recipient
+from drkit.crypto.sign import SignerKey
+from drkit.errors import ConfigError
+from drkit.model.finding import Finding
+from drkit.model.pins import Pins
+from drkit.model.snapshot import BackupKind, Facts
+from drkit.repository.cache import Cache
+from drkit.repository.history import Generation, History
+from drkit.repository.repository import Repository
+from drkit.repository.signed import Origin
+from drkit.system import System
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPlan:
+    repository: str
+    domain: str
+    part: str
+    kind: BackupKind | None  # None: an incremental where one can be, else a full
+    recipients: tuple[Recipient, ...]
+    signer: SignerKey
+    pins: Pins
+    policy: str  # the policy file as it is, for the manifest
+    state: Path  # this domain's folder
+    origin: Origin
+    expected_end: datetime | None = None
+    compression: int = 3
+    verify: str = "sampled"  # all | sampled | none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A committed session."""
+
+    generation: str
+    session: str
+    kind: BackupKind
+    why: str  # of a full: why it is one
+    facts: Facts
+    added: int  # bytes put
+    sealed: int  # plaintext bytes that were new
+    hash: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What an incremental builds on, or where a full begins."""
+
+    kind: BackupKind
+    generation: str
+    parent: str | None
+    id_key: bytes
+    cache: Cache
+    why: str  # of a full: why it is one
+
+
+class _Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cache says of itself."""
+
+    repository: str
+    generation: str
+    session: str
+    hash: str
+    id_key: bytes
+    recipients: tuple[str, ...]
+    writer: str
+
+
+def choose_base(
+    repository: Repository, plan: SessionPlan, history: History, system: System
+) -> Base:
+    _check_origin(plan, history)
+    cache = _open_cache(plan.state)
+    if cache is None:
+        return _full(plan, system, "first backup from this machine, or its memory is gone")
+    data = cache.get("memory")
+    memory = None if data is None else msgspec.msgpack.decode(data, type=_Memory)
+    why = "asked for" if plan.kind == "full" else _why_full(repository, plan, history, memory, system)
+    if why or memory is None:
+        cache.__exit__()
+        return _full(plan, system, why)
+    return Base(
+        kind="incremental",
+        generation=memory.generation,
+        parent=memory.session,
+        id_key=memory.id_key,
+        cache=cache,
+        why="",
+    )
+
+
+def _open_cache(state: Path) -> Cache | None:
+    path = state / "cache.sqlite"
+    if not path.exists():
+        return None
+    try:
+        return Cache(path, fresh=False)
+    except (sqlite3.DatabaseError, ConfigError):
+        return None
+
+
+def _full(plan: SessionPlan, system: System, why: str) -> Base:
+    return Base(
+        kind="full",
+        generation=system.random_bytes(16).hex(),
+        parent=None,
+        id_key=system.random_bytes(32),
+        cache=Cache(plan.state / "cache.sqlite", fresh=True),
+        why=why,
+    )
+
+
+def _why_full(
+    repository: Repository,
+    plan: SessionPlan,
+    history: History,
+    memory: _Memory | None,
+    system: System,
+) -> str:
+    if memory is None or memory.repository != repository.id:
+        return "this machine's memory is of another repository"
+    g = history.generations.get(memory.generation)
+    if g is None or memory.session not in g.commits:
+        return "the last backup of this machine is not in the store"
+    if g.commits[memory.session].hash != memory.hash:
+        return "the last backup of this machine is another one in the store"
+    return _why_not_there(plan, memory, g, system)
+
+
+def _why_not_there(plan: SessionPlan, memory: _Memory, g: Generation, system: System) -> str:
+    if g.closed or g.swept:
+        return "a forget closed the generation"
+    if memory.recipients != tuple(r.fingerprint for r in plan.recipients):
+        return "the recipients changed"
+    if memory.writer != plan.signer.public_text:
+        return "the signing key changed"
+    end = None if g.open is None else g.open.expected_end
+    if end is not None and system.now() > end:
+        return "the generation has reached its expected end"
+    return ""
+
+
+def _check_origin(plan: SessionPlan, history: History) -> None:
+    for g in history.generations.values():
+        if g.open is not None and g.open.source != plan.origin:
+            raise ConfigError(
+                f"this policy's backups are of {_words(g.open.source)}, not of {_words(plan.origin)}",
+                hint="set a new `id:` in the policy; the old backups stay readable",
+            )
+
+
+def _words(origin: Origin) -> str:
+    return origin.kind if origin.system is None else f"{origin.kind} {origin.system}"
+
+
+def remember(cache: Cache, base: Base, done: Done, plan: SessionPlan, state: bytes) -> None:
+    memory = _Memory(
+        repository=plan.repository,
+        generation=done.generation,
+        session=done.session,
+        hash=done.hash,
+        id_key=base.id_key,
+        recipients=tuple(r.fingerprint for r in plan.recipients),
+        writer=plan.signer.public_text,
+    )
+    cache.set("memory", msgspec.msgpack.encode(memory))
+    cache.set("state", state)
+    cache.commit()
+    note_heads(plan.state, ((done.generation, done.hash),))
+
+
+def known_heads(state: Path) -> tuple[tuple[str, str], ...]:
+    """The newest commits this machine has seen: a store without them was rolled back."""
+    try:
+        data = (state / "heads.json").read_bytes()
+        return msgspec.json.decode(data, type=tuple[tuple[str, str], ...])
+    except (OSError, msgspec.MsgspecError):
+        return ()
+
+
+def note_heads(state: Path, heads: tuple[tuple[str, str], ...]) -> None:
+    new = state / "heads.json.new"
+    with new.open("wb") as file:
+        file.write(msgspec.json.encode(heads))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(state / "heads.json")

@@ -1,0 +1,222 @@
+"""What a host remembers of its generation: files, chunks, records, packs; losing it costs one full backup."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from drkit.errors import DiskError
+
+_TABLES = """
+create table meta (key text primary key, value blob) without rowid;
+create table packs (id integer primary key, session text, number integer, size integer, sha256 blob,
+    unique (session, number));
+create table records (n integer primary key, id blob, raw integer, pack integer, at integer,
+    stored integer);
+create table chunks (id blob primary key, record integer, at integer, length integer) without rowid;
+create table files (k integer primary key, path text unique, mark text, line blob);
+create table pages (path text primary key, ids blob) without rowid;
+"""
+_BATCH = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    id: int
+    session: str
+    number: int
+    size: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    n: int
+    id: bytes
+    raw: int
+    pack: int
+    at: int
+    stored: int
+
+
+class Cache:
+    """One transaction a session: it counts only when `commit` is called, after the outcome is durable."""
+
+    def __init__(self, path: Path, *, fresh: bool) -> None:
+        self._path = path
+        self._fresh = fresh
+        self._file = path.with_name(path.name + ".new") if fresh else path
+        if fresh:
+            for name in (self._file, self._file.with_name(self._file.name + "-journal")):
+                name.unlink(missing_ok=True)
+        with _disk(path):
+            self._db = sqlite3.connect(self._file, isolation_level=None)
+            self._db.execute("pragma cache_size = -16000")
+            self._db.execute(f"pragma journal_mode = {'off' if fresh else 'delete'}")
+            self._db.execute(f"pragma synchronous = {'off' if fresh else 'full'}")
+            self._db.execute("pragma locking_mode = exclusive")
+            self._db.execute("begin immediate")
+            if fresh:
+                for statement in _TABLES.split(";\n"):
+                    self._db.execute(statement)
+        self._top = self._one("select coalesce(max(k), 0) from files")
+        self._next_record = self._one("select coalesce(max(n), 0) from records") + 1
+        self._seen = bytearray(self._top // 8 + 1)
+        self._new: list[tuple[str, str, bytes]] = []
+        self._run = self._db.execute
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+        if self._fresh:
+            self._file.unlink(missing_ok=True)
+
+    def _one(self, sql: str) -> int:
+        return int(self._db.execute(sql).fetchone()[0])
+
+    # what it is about
+    def get(self, key: str) -> bytes | None:
+        row = self._run("select value from meta where key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def set(self, key: str, value: bytes) -> None:
+        self._run("insert or replace into meta values (?, ?)", (key, value))
+
+    # files
+    def file(self, path: str) -> tuple[int, str, bytes] | None:
+        """Key, mark and manifest line of what the parent holds there."""
+        if not self._top:
+            return None
+        row: tuple[int, str, bytes] | None = self._run(
+            "select k, mark, line from files where path = ?", (path,)
+        ).fetchone()
+        return row
+
+    def keep(self, k: int) -> None:
+        self._seen[k >> 3] |= 1 << (k & 7)
+
+    def change(self, k: int, mark: str, line: bytes) -> None:
+        self._run("update files set mark = ?, line = ? where k = ?", (mark, line, k))
+        self.keep(k)
+
+    def add(self, path: str, mark: str, line: bytes) -> None:
+        self._new.append((path, mark, line))
+        if len(self._new) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        with _disk(self._path):
+            self._db.executemany("insert into files (path, mark, line) values (?, ?, ?)", self._new)
+        self._new.clear()
+
+    def lines(self) -> Iterator[bytes]:
+        """What this session saw, in path order."""
+        self._flush()
+        seen, top = self._seen, self._top
+        for k, line in self._run("select k, line from files order by path"):
+            if k > top or seen[k >> 3] >> (k & 7) & 1:
+                yield line
+
+    # chunks, records, packs
+    def chunk(self, id: bytes) -> tuple[int, int, int] | None:
+        row: tuple[int, int, int] | None = self._run(
+            "select record, at, length from chunks where id = ?", (id,)
+        ).fetchone()
+        return row
+
+    def add_chunk(self, id: bytes, record: int, at: int, length: int) -> None:
+        self._run("insert or ignore into chunks values (?, ?, ?, ?)", (id, record, at, length))
+
+    def reserve(self) -> int:
+        """The number of the next record."""
+        self._next_record += 1
+        return self._next_record - 1
+
+    def add_record(self, n: int, id: bytes, raw: int) -> None:
+        self._run("insert into records (n, id, raw) values (?, ?, ?)", (n, id, raw))
+
+    def add_pack(
+        self, session: str, number: int, size: int, sha256: bytes, at: Iterable[tuple[int, int, int]]
+    ) -> None:
+        """`at`: number, offset and stored length of each of its records."""
+        with _disk(self._path):
+            pack = self._run(
+                "insert into packs (session, number, size, sha256) values (?, ?, ?, ?)",
+                (session, number, size, sha256),
+            ).lastrowid
+            self._db.executemany(
+                "update records set pack = ?, at = ?, stored = ? where n = ?",
+                ((pack, offset, stored, n) for n, offset, stored in at),
+            )
+
+    def packs(self) -> Iterator[Pack]:
+        for id, session, number, size, sha in self._run(
+            "select id, session, number, size, sha256 from packs order by id"
+        ):
+            yield Pack(id=id, session=session, number=number, size=size, sha256=sha)
+
+    def records(self) -> Iterator[Record]:
+        for n, id, raw, pack, at, stored in self._run(
+            "select n, id, raw, pack, at, stored from records order by n"
+        ):
+            yield Record(n=n, id=id, raw=raw, pack=pack, at=at, stored=stored)
+
+    # page ids
+    def pages(self, path: str) -> bytes | None:
+        row = self._run("select ids from pages where path = ?", (path,)).fetchone()
+        return None if row is None else row[0]
+
+    def set_pages(self, path: str, ids: bytes) -> None:
+        self._run("insert or replace into pages values (?, ?)", (path, ids))
+
+    def commit(self) -> None:
+        """From now on this is what the host remembers."""
+        self._flush()
+        with _disk(self._path):
+            self._forget_unseen()
+            self._db.execute("commit")
+            self._db.close()
+            if self._fresh:
+                _publish(self._file, self._path)
+
+    def _forget_unseen(self) -> None:
+        seen = self._seen
+        gone = [(k,) for k in range(1, self._top + 1) if not seen[k >> 3] >> (k & 7) & 1]
+        if gone:
+            self._db.executemany("delete from files where k = ?", gone)
+            self._db.execute("delete from pages where path not in (select path from files)")
+
+
+def _publish(new: Path, path: Path) -> None:
+    fd = os.open(new, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class _disk:
+    """SQLite's and the disk's words for "full" become one error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        if isinstance(error, (sqlite3.DatabaseError, OSError)):
+            raise DiskError(
+                f"the state in {self._path.parent} could not be written: {error}",
+                hint="free some room there and run again; the last backup is not touched",
+            ) from error

@@ -1,0 +1,121 @@
+"""Records out of packs: ranged reads, decryption, decompression and the check of every id."""
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import zstandard
+from blake3 import blake3
+
+from drkit.crypto.seal import DATA, Opener
+from drkit.errors import Damaged, NotFound
+from drkit.repository.cache import Pack
+from drkit.repository.format import HEAD, PACK_MAGIC, RECORD, RECORD_STORED
+from drkit.repository.frame import envelope_of, split_keys
+from drkit.repository.lines import Places
+from drkit.stores.base import Store
+
+_GAP = 64 << 10  # reading over it is cheaper than a request more
+_RANGE = 4 << 20
+_HEAD_GUESS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What is needed to open the packs of one snapshot."""
+
+    store: Store
+    places: Places
+    id_key: bytes
+    name_of: Callable[[Pack], str]
+    unwrap: Callable[[bytes], bytes]  # envelope → its payload
+    opener: Callable[[bytes], Opener]  # session key → opener
+
+
+class Fetcher:
+    """Owned by one thread: its own buffers and decompressor."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._range = memoryview(mmap.mmap(-1, _RANGE))
+        self._packed = memoryview(mmap.mmap(-1, RECORD_STORED))
+        self._out = memoryview(mmap.mmap(-1, RECORD))
+        self._zstd = zstandard.ZstdDecompressor()
+        self._openers: dict[str, Opener] = {}
+
+    def records(self, pack: Pack, indexes: Sequence[int]) -> Iterator[tuple[int, memoryview | Damaged]]:
+        """Plaintexts in the order of their place in the pack; each view is valid until the next."""
+        try:
+            opener = self._opener(pack)
+        except (Damaged, NotFound) as error:
+            damage = error if isinstance(error, Damaged) else Damaged(f"{error} (it is missing)")
+            yield from ((i, damage) for i in indexes)
+            return
+        for start, end, group in self._ranges(indexes):
+            view = self._range[: end - start]
+            try:
+                self._opening.store.read_into(self._opening.name_of(pack), start, view)
+            except NotFound as error:
+                yield from ((i, Damaged(f"{error} (it is missing)")) for i in group)
+                continue
+            for i in group:
+                yield i, self._open(opener, pack, i, view, start)
+
+    def one(self, i: int) -> memoryview:
+        places = self._opening.places
+        pack = places.packs[places.pack[i]]
+        for _, got in self.records(pack, [i]):
+            if isinstance(got, Damaged):
+                raise got
+            return got
+        raise AssertionError
+
+    def _ranges(self, indexes: Iterable[int]) -> Iterator[tuple[int, int, list[int]]]:
+        places = self._opening.places
+        group: list[int] = []
+        start = end = 0
+        for i in indexes:
+            at, stored = places.at[i], places.stored[i]
+            if group and (at - end > _GAP or at + stored - start > _RANGE):
+                yield start, end, group
+                group = []
+            if not group:
+                start = at
+            group.append(i)
+            end = at + stored
+        if group:
+            yield start, end, group
+
+    def _opener(self, pack: Pack) -> Opener:
+        """One envelope a session; a pack of another envelope than its session's is opened by its own."""
+        known = self._openers.get(pack.session)
+        if known is not None:
+            return known
+        name = self._opening.name_of(pack)
+        head = bytearray(min(_HEAD_GUESS, pack.size))
+        self._opening.store.read_into(name, 0, memoryview(head))
+        if len(head) >= HEAD.size:
+            length = HEAD.unpack_from(head)[1]
+            if HEAD.size + length > len(head) and HEAD.size + length <= min(pack.size, 1 << 17):
+                head = bytearray(HEAD.size + length)
+                self._opening.store.read_into(name, 0, memoryview(head))
+        keys = split_keys(self._opening.unwrap(envelope_of(bytes(head), PACK_MAGIC)))
+        opener = self._openers[pack.session] = self._opening.opener(keys.session_key)
+        return opener
+
+    def _open(
+        self, opener: Opener, pack: Pack, i: int, view: memoryview, start: int
+    ) -> memoryview | Damaged:
+        places = self._opening.places
+        at, stored, raw, id = places.at[i] - start, places.stored[i], places.raw[i], places.id(i)
+        try:
+            got = opener.open_into(DATA, id, view[at : at + stored], self._packed)
+            n = self._zstd.stream_reader(self._packed[:got]).readinto(self._out[:raw])
+        except (Damaged, zstandard.ZstdError):
+            n = -1
+        plain = self._out[:raw]
+        if n != raw or blake3(plain, key=self._opening.id_key).digest(16) != id:
+            return Damaged(
+                f"record {places.numbers[i]} in {self._opening.name_of(pack)} is not what was sealed"
+            )
+        return plain

@@ -1,0 +1,280 @@
+"""What the store says happened in a domain: generations, sessions, outcomes, and who signed them."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from drkit.crypto.sign import signer_text
+from drkit.errors import Damaged, NotFound
+from drkit.model.finding import Finding
+from drkit.model.pins import Pins
+from drkit.model.snapshot import Snapshot
+from drkit.repository import names
+from drkit.repository.repository import Repository
+from drkit.repository.signed import Closed, Commit, Expired, Fence, Open, Where, decode, decode_outcome
+from drkit.stores.base import Stored
+
+_LIMIT = 64 << 10
+_CLOCKS_APART = timedelta(hours=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Generation:
+    id: str
+    open: Open | None = None
+    opened: datetime | None = None  # by the store's clock
+    begins: dict[str, Stored] = field(default_factory=dict)
+    outcomes: dict[str, Stored] = field(default_factory=dict)
+    packs: dict[str, int] = field(default_factory=dict)  # last part of the name → size
+    manifests: dict[str, int] = field(default_factory=dict)
+    packlists: dict[str, int] = field(default_factory=dict)
+    commits: dict[str, Snapshot] = field(default_factory=dict)
+    fences: dict[str, Fence] = field(default_factory=dict)
+    closed: bool = False  # presence is enough: it stops writers
+    expired: bool = False  # a pinned maintainer's only: it hides commits
+    swept: bool = False  # anything stands at `expired`
+
+    @property
+    def open_sessions(self) -> dict[str, Stored]:
+        return {s: b for s, b in self.begins.items() if s not in self.outcomes}
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    domain: str
+    generations: dict[str, Generation] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """What can be restored, oldest first."""
+        visible = [
+            s for g in self.generations.values() if not g.expired for s in g.commits.values()
+        ]
+        return sorted(visible, key=lambda s: (s.ended, s.session))
+
+    @property
+    def commits(self) -> list[Snapshot]:
+        """All that count, expired ones too: they prove that nothing was taken away."""
+        return [s for g in self.generations.values() for s in g.commits.values()]
+
+    def heads(self) -> tuple[tuple[str, str], ...]:
+        named = {hash for s in self.commits for _, hash in s.heads}
+        return tuple(
+            sorted((s.generation, s.hash) for s in self.commits if s.hash not in named)
+        )
+
+    def tampered(self) -> list[Finding]:
+        return [f for f in self.findings if f.level == "fail"]
+
+
+def read_history(repository: Repository, domain: str, pins: Pins) -> History:
+    history = History(domain=domain)
+    for stored in repository.store.list(names.generations(domain)):
+        _sort_in(history, stored)
+    for generation in history.generations.values():
+        _read_generation(repository, history, generation, pins)
+    _check_chain(history)
+    return history
+
+
+def read_generation(repository: Repository, domain: str, id: str, pins: Pins) -> Generation:
+    """One generation, listed now."""
+    history = History(domain=domain)
+    for stored in repository.store.list(names.generation(domain, id)):
+        _sort_in(history, stored)
+    generation = history.generations.get(id) or Generation(id=id)
+    _read_generation(repository, history, generation, pins)
+    return generation
+
+
+def domains(repository: Repository) -> list[str]:
+    found = set()
+    for stored in repository.store.list(names.DOMAINS):
+        name = names.parse(stored.name)
+        if name is not None and name.kind == "open" and name.domain:
+            found.add(name.domain)
+    return sorted(found)
+
+
+def _sort_in(history: History, stored: Stored) -> None:
+    name = names.parse(stored.name)
+    if name is None or name.generation is None:
+        history.findings.append(_tampering(f"{stored.name} is no name that drkit gives"))
+        return
+    g = history.generations.setdefault(name.generation, Generation(id=name.generation))
+    session = name.session or ""
+    match name.kind:
+        case "begin":
+            g.begins[session] = stored
+        case "outcome":
+            g.outcomes[session] = stored
+        case "pack":
+            g.packs[stored.name.rpartition("/")[2]] = stored.size
+        case "manifest":
+            g.manifests[session] = stored.size
+        case "packlist":
+            g.packlists[session] = stored.size
+        case "closed":
+            g.closed = True
+        case "expired":
+            g.swept = True
+        case "open":
+            g.opened = stored.modified
+        case _:
+            pass
+
+
+def _read_generation(
+    repository: Repository, history: History, g: Generation, pins: Pins
+) -> None:
+    where = Where(repository=repository.id, domain=history.domain, generation=g.id)
+    if g.opened is not None:
+        g.open = _opened(repository, history, where, pins)
+    if g.closed:
+        _maintained(repository, history, Closed, where, pins)
+    if g.swept:
+        g.expired = _maintained(repository, history, Expired, where, pins)
+    for session, stored in g.outcomes.items():
+        _outcome(repository, history, g, session, stored, pins)
+
+
+def _opened(
+    repository: Repository, history: History, where: Where, pins: Pins
+) -> Open | None:
+    try:
+        name = names.opened(where.domain, where.generation or "")
+        found, public = decode(Open, repository.store.read(name, _LIMIT), where)
+    except (Damaged, NotFound) as error:
+        history.findings.append(_tampering(error.message))
+        return None
+    if pins.writers and public not in pins.writers:
+        history.findings.append(_foreign(f"generation {where.generation}", public))
+        return None
+    return found
+
+
+def _maintained(
+    repository: Repository,
+    history: History,
+    cls: type[Closed] | type[Expired],
+    where: Where,
+    pins: Pins,
+) -> bool:
+    """Whether a pinned maintainer said so; without pins, whether it is signed at all."""
+    kind = cls.__name__.lower()
+    name = f"{names.generation(where.domain, where.generation or '')}{kind}"
+    try:
+        _, public = decode(cls, repository.store.read(name, _LIMIT), where)
+    except (Damaged, NotFound) as error:
+        history.findings.append(_tampering(error.message))
+        return False
+    if pins.maintainers and public not in pins.maintainers:
+        history.findings.append(_foreign(f"`{kind}` of generation {where.generation}", public))
+        return False
+    return True
+
+
+def _outcome(
+    repository: Repository,
+    history: History,
+    g: Generation,
+    session: str,
+    stored: Stored,
+    pins: Pins,
+) -> None:
+    where = Where(
+        repository=repository.id, domain=history.domain, generation=g.id, session=session
+    )
+    try:
+        data = repository.store.read(stored.name, _LIMIT)
+        found, public = decode_outcome(data, where)
+    except (Damaged, NotFound) as error:
+        history.findings.append(_tampering(error.message))
+        return
+    trusted = pins.maintainers if isinstance(found, Fence) else pins.writers
+    if trusted and public not in trusted:
+        history.findings.append(_foreign(f"the outcome of session {session}", public))
+    elif isinstance(found, Fence):
+        g.fences[session] = found
+    else:
+        g.commits[session] = _snapshot(history, g, session, stored, found, data, public, bool(trusted))
+
+
+def _snapshot(
+    history: History,
+    g: Generation,
+    session: str,
+    stored: Stored,
+    commit: Commit,
+    data: bytes,
+    public: bytes,
+    pinned: bool,
+) -> Snapshot:
+    if abs(stored.modified - commit.ended) > _CLOCKS_APART:
+        history.findings.append(
+            Finding(
+                level="warn",
+                what="clock",
+                message=f"session {session}: its writer says it ended {commit.ended:%Y-%m-%d %H:%M}, "
+                f"its store {stored.modified:%Y-%m-%d %H:%M}",
+                hint="compare the clocks of both; retention counts under both times",
+            )
+        )
+    return Snapshot(
+        domain=history.domain,
+        generation=g.id,
+        session=session,
+        kind=commit.kind,
+        parent=commit.parent,
+        begun=commit.begun,
+        ended=commit.ended,
+        stored=stored.modified,
+        facts=commit.facts,
+        signer=signer_text(public),
+        pinned=pinned,
+        hash=hashlib.sha256(data).hexdigest(),
+        heads=commit.heads,
+        recipients=() if g.open is None else g.open.recipients,
+        manifest=commit.manifest,
+        packlist=commit.packlist,
+        added=commit.added,
+    )
+
+
+def _check_chain(history: History) -> None:
+    """A commit that another one names and the store doesn't hold was taken away."""
+    held = {s.hash for s in history.commits}
+    for snapshot in history.commits:
+        for generation, hash in snapshot.heads:
+            if hash not in held:
+                history.findings.append(
+                    _tampering(
+                        f"a backup of generation {generation} that session {snapshot.session} "
+                        "had seen is gone, and drkit never deletes one"
+                    )
+                )
+
+
+def _tampering(message: str) -> Finding:
+    return Finding(
+        level="fail",
+        what="tampering",
+        message=message,
+        hint="find out who has rights on the store; restore from a copy until it is clear",
+    )
+
+
+def _foreign(what: str, public: bytes) -> Finding:
+    return _tampering(f"{what} is signed by {signer_text(public)}, which the policy does not pin")
+
+
+def missing(history: History, hashes: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Commits this machine once saw and the store no longer holds: rolled back."""
+    held = {s.hash for s in history.commits}
+    return [
+        _tampering(f"the backup of generation {g} that this machine has seen is not in the store")
+        for g, h in hashes
+        if h not in held
+    ]

@@ -1,0 +1,283 @@
+"""One snapshot, opened: its entries, a stream of one file, a whole tree written out of order."""
+
+import hashlib
+import io
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain, groupby
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from drkit.crypto.seal import Opener
+from drkit.errors import Damaged, DiskError
+from drkit.events import Advanced, Finished, Started, Warned
+from drkit.model.entry import ZEROS, Entry
+from drkit.model.extents import triples
+from drkit.model.snapshot import Snapshot
+from drkit.repository import names
+from drkit.repository.cache import Pack
+from drkit.repository.fetch import Fetcher, Opening
+from drkit.repository.format import MANIFEST_MAGIC, RECORD
+from drkit.repository.frame import Keys, blocks, envelope_of, rows_of, split_keys
+from drkit.repository.layout import Layout, Load
+from drkit.repository.lines import Lines, Places, split_lines
+from drkit.repository.transfer import parallel
+from drkit.repository.tree import TreeWriter
+from drkit.stores.base import Store
+from drkit.system import System
+
+_PIECE = 4 << 20
+_NAMED = 5  # how many hit files an error names
+
+
+class SnapshotReader:
+    """Implements `source.Reader`. Everything it believes hangs on the hash in the signed commit."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        repository: bytes,
+        snapshot: Snapshot,
+        unwrap: Callable[[bytes, Snapshot], bytes],
+        system: System,
+    ) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._unwrap = unwrap
+        self._system = system
+        self._ids = (repository, bytes.fromhex(snapshot.domain))
+        self._places: Places | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  closed by the stack
+            self._download(file)
+            self._data = stack.enter_context(
+                mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            )
+            envelope = envelope_of(self._data, MANIFEST_MAGIC)
+            self._keys: Keys = split_keys(self._unwrap(envelope, self._snapshot))
+            opener = self._opener(self._keys.session_key)
+            self._rows = rows_of(self._data, self._snapshot.session, opener)
+            self._manifest_opener = opener
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _download(self, file: BinaryIO) -> None:
+        """Hashed as it comes: what is parsed later are these very bytes."""
+        name = names.manifest(
+            self._snapshot.domain, self._snapshot.generation, self._snapshot.session
+        )
+        size, sha256 = self._snapshot.manifest
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(min(_PIECE, size)))
+        for offset in range(0, size, _PIECE):
+            view = buffer[: min(_PIECE, size - offset)]
+            self._store.read_into(name, offset, view)
+            digest.update(view)
+            try:
+                file.write(view)
+            except OSError as error:
+                raise DiskError(f"no room for a manifest of {size} bytes: {error.strerror}") from error
+        if digest.hexdigest() != sha256:
+            raise Damaged(
+                f"{name} is not the manifest that was signed",
+                hint="restore another snapshot, or put the object back from a copy",
+            )
+        file.flush()
+
+    def _opener(self, session_key: bytes) -> Opener:
+        return Opener(session_key, *self._ids)
+
+    def lines(self) -> Lines:
+        return Lines(
+            split_lines(
+                blocks(self._data, self._rows, self._manifest_opener, self._keys.id_key)
+            )
+        )
+
+    def entries(self) -> Iterator[Entry]:
+        lines = self.lines()
+        self._places = lines.places
+        return lines.entries()
+
+    def places(self) -> Places:
+        if self._places is None:
+            self._places = self.lines().places
+        return self._places
+
+    def opening(self) -> Opening:
+        snapshot = self._snapshot
+        return Opening(
+            store=self._store,
+            places=self.places(),
+            id_key=self._keys.id_key,
+            name_of=lambda p: names.pack(snapshot.domain, snapshot.generation, p.session, p.number),
+            unwrap=lambda envelope: self._unwrap(envelope, snapshot),
+            opener=self._opener,
+        )
+
+    def stream(self, entry: Entry) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_Stream(self.opening(), entry), 1 << 20))
+
+    def tree(self, entries: Iterable[Entry], root: Path, *, as_root: bool = False) -> None:
+        layout = Layout(entries, self.places)
+        try:
+            _Restore(self, layout, root, as_root, self._system).run()
+        finally:
+            layout.close()
+
+
+class _Restore:
+    def __init__(
+        self, reader: SnapshotReader, layout: Layout, root: Path, as_root: bool, system: System
+    ) -> None:
+        self._reader = reader
+        self._layout = layout
+        self._root = root
+        self._as_root = as_root
+        self._system = system
+        self._damage: dict[str, str] = {}  # path → why
+
+    def run(self) -> None:
+        self._check_room()
+        task = f"restore into {self._root}"
+        self._task = task
+        self._system.tell(
+            Started(task=task, total_bytes=self._layout.bytes, total_items=self._layout.files)
+        )
+        with self._writer() as writer:
+            for folder in self._layout.folders():
+                writer.make_folder(folder.path)
+            for entry in self._layout.unwritten():
+                writer.create(entry)
+            opening = self._reader.opening()
+            parallel(self._layout.loads(), lambda: _Worker(self, opening, self._writer()))
+            self._end(writer)
+        self._system.tell(Finished(task=task))
+        self._report()
+
+    def _writer(self) -> TreeWriter:
+        return TreeWriter(
+            self._root,
+            as_root=self._as_root,
+            warn=lambda message: self._system.tell(Warned(message=message)),
+        )
+
+    def _check_room(self) -> None:
+        stat = os.statvfs(self._root)
+        free = stat.f_bavail * stat.f_frsize
+        if self._layout.bytes > free:
+            raise DiskError(
+                f"{self._root} has {free >> 20} MiB free, the restore needs "
+                f"{-(-self._layout.bytes >> 20)} MiB; nothing was written",
+                hint="make room or restore to another disk",
+            )
+
+    def _end(self, writer: TreeWriter) -> None:
+        for path in self._damage:
+            writer.remove(path)
+        for entry in self._layout.in_pieces():
+            if entry.path not in self._damage:
+                writer.dress(entry)
+        for entry in self._layout.links():
+            if entry.type == "hardlink" and entry.target in self._damage:
+                self._damage[entry.path] = self._damage[entry.target]
+            else:
+                writer.link(entry)
+        for entry in self._layout.folders(deepest_first=True):
+            writer.dress(entry)
+        writer.durable()
+
+    def hit(self, path: str, why: str) -> None:
+        self._damage.setdefault(path, why)
+
+    def advanced(self, bytes: int, items: int) -> None:
+        self._system.tell(Advanced(task=self._task, bytes=bytes, items=items))
+
+    def _report(self) -> None:
+        if not self._damage:
+            return
+        paths = sorted(self._damage)
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        why = sorted(set(self._damage.values()))
+        raise Damaged(
+            f"{len(paths)} files could not be restored and are left out: "
+            f"{', '.join(paths[:_NAMED])}{more}: {'; '.join(why[:_NAMED])}",
+            hint="everything else was restored; drkit scrub shows which other snapshots are hit, "
+            "an older snapshot or a copy may still hold these files",
+        )
+
+
+class _Worker:
+    """One thread's part: fetches a pack's records and writes their pieces."""
+
+    def __init__(self, restore: _Restore, opening: Opening, writer: TreeWriter) -> None:
+        self._restore = restore
+        self._writer = writer
+        self._fetcher = Fetcher(opening)
+        self._packs: dict[int, Pack] = opening.places.packs
+
+    def __enter__(self) -> Callable[[Load], None]:
+        return self._load
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, at)
+
+    def _load(self, load: Load) -> None:
+        wanted = {i: list(group) for i, group in groupby(load.pieces, key=lambda p: p.i)}
+        done = items = 0
+        for i, content in self._fetcher.records(self._packs[load.pack], list(wanted)):
+            for piece in wanted[i]:
+                if isinstance(content, Damaged):
+                    self._restore.hit(piece.path, content.message)
+                    continue
+                view = content[piece.offset : piece.offset + piece.length]
+                if piece.entry is None:
+                    self._writer.piece(piece.path, view, piece.at)
+                else:
+                    self._writer.small(piece.entry, view)
+                done += piece.length
+                items += piece.entry is not None
+        self._restore.advanced(done, items)
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, opening: Opening, entry: Entry) -> None:
+        self._fetcher = Fetcher(opening)
+        self._places = opening.places
+        self._parts: Iterator[tuple[int, int, int]] = triples(entry.extents)
+        self._part = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        while not self._part:
+            extent = next(self._parts, None)
+            if extent is None:
+                return 0
+            number, at, length = extent
+            if number == ZEROS:
+                self._part = bytes(min(length, RECORD))
+                if length > RECORD:
+                    self._parts = chain([(ZEROS, 0, length - RECORD)], self._parts)
+            else:
+                plain = self._fetcher.one(self._places.index(number))
+                self._part = bytes(plain[at : at + length])
+        n = min(len(buffer), len(self._part))
+        buffer[:n] = self._part[:n]
+        self._part = self._part[n:]
+        return n

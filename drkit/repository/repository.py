@@ -1,0 +1,121 @@
+"""The repository itself: its identity, what stands at its root, and the names of its domains."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+import msgspec
+
+from drkit.errors import AlreadyExists, ConfigError, Damaged, NotFound
+from drkit.repository import names
+from drkit.repository.format import FORMAT
+from drkit.repository.signed import time_text
+from drkit.stores.base import Body, Store
+from drkit.system import System
+
+MAGIC = "drkit repository"
+_FEATURES: frozenset[str] = frozenset()  # the required features that this version knows
+_LIMIT = 64 << 10
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    magic: str
+    id: str
+    format: int
+    draft: bool
+    features: Features
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    store: Store
+    id: str
+    document: bytes
+    store_id: str
+
+    @property
+    def raw_id(self) -> bytes:
+        return bytes.fromhex(self.id)
+
+
+def body(data: bytes) -> Body:
+    return Body(size=len(data), sha256=hashlib.sha256(data).digest(), data=data)
+
+
+def put_if_absent(store: Store, name: str, data: bytes) -> bool:
+    try:
+        store.put(name, body(data))
+    except AlreadyExists:
+        return False
+    return True
+
+
+def create(store: Store, system: System) -> Repository:
+    """Make it, or join the one that is there: the store decides who was first."""
+    document = Document(
+        magic=MAGIC,
+        id=system.random_bytes(16).hex(),
+        format=FORMAT,
+        draft=True,
+        features=Features(),
+        created=time_text(system.now()),
+    )
+    put_if_absent(store, names.REPOSITORY, msgspec.json.encode(document) + b"\n")
+    store_id = {"id": system.random_bytes(16).hex()}
+    put_if_absent(store, names.STORE, msgspec.json.encode(store_id) + b"\n")
+    put_if_absent(store, names.FORMAT, tool("FORMAT.md"))
+    put_if_absent(store, names.RESTORE, tool("restore.py"))
+    return open_repository(store)
+
+
+def tool(name: str) -> bytes:
+    """A file of the exit path, as this version ships it."""
+    return files("drkit.repository").joinpath("exit", name).read_bytes()
+
+
+def open_repository(store: Store) -> Repository:
+    try:
+        data = store.read(names.REPOSITORY, _LIMIT)
+    except NotFound:
+        raise ConfigError(
+            f"{store.url} holds no drkit repository",
+            hint="check the address (is the disk mounted?), or make one with: drkit init",
+        ) from None
+    try:
+        document = msgspec.json.decode(data, type=Document)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"{names.REPOSITORY} in {store.url} is not readable: {error}") from error
+    _check(document, store.url)
+    return Repository(store=store, id=document.id, document=data, store_id=_store_id(store))
+
+
+def _check(document: Document, url: str) -> None:
+    if document.magic != MAGIC or len(document.id) != 32:
+        raise Damaged(f"{names.REPOSITORY} in {url} is not one of a drkit repository")
+    unknown = sorted(set(document.features.required) - _FEATURES)
+    if document.format != FORMAT or unknown:
+        what = ", ".join(unknown) or f"format {document.format}"
+        raise ConfigError(
+            f"{url} needs a newer drkit: it uses {what}",
+            hint="upgrade drkit on this machine; nothing was read or changed",
+        )
+
+
+def _store_id(store: Store) -> str:
+    try:
+        found = msgspec.json.decode(store.read(names.STORE, _LIMIT), type=dict[str, str])
+    except (NotFound, msgspec.MsgspecError):
+        return ""
+    return found.get("id", "")
+
+
+def domain_id(repository: str, policy: str, part: str) -> str:
+    """Nothing but the policy's name is needed to find a domain again."""
+    words = bytes.fromhex(repository) + b"domain" + policy.encode() + b"\0" + part.encode()
+    return hashlib.sha256(words).hexdigest()[:32]

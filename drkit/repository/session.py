@@ -1,0 +1,390 @@
+"""The commit protocol: begin, look, packs, manifest, check, outcome; the order is the contract."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from mmap import mmap
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from drkit.crypto.recipients import seal_envelope
+from drkit.crypto.seal import Opener, Sealer, record_id
+from drkit.errors import AlreadyExists, Busy, Damaged, StoreError
+from drkit.model.finding import Finding
+from drkit.model.snapshot import Facts
+from drkit.repository import names
+from drkit.repository.base import Base, Done, SessionPlan, choose_base, known_heads, remember
+from drkit.repository.format import (
+    FORMAT,
+    MANIFEST_MAGIC,
+    PACK_MAGIC,
+    PACK_TARGET,
+    RECORD,
+    RECORD_STORED,
+)
+from drkit.repository.history import Generation, History, missing, read_generation, read_history
+from drkit.repository.manifest import Head, ManifestWriter, write_lines
+from drkit.repository.pack import Finished, PackWriter, staging_buffer
+from drkit.repository.repository import Repository, body, tool
+from drkit.repository.save import Hand
+from drkit.repository.signed import Begin, Commit, Open, Where, encode
+from drkit.repository.transfer import Job, Sealing, Tools
+from drkit.source import Source
+from drkit.stores.base import Body, Store
+from drkit.system import System
+
+_SAMPLED = 16  # one record in so many is opened again before it is put
+_LOOK_AGAIN = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    number: int
+    size: int
+    sha256: bytes
+    records: tuple[tuple[int, int, int], ...]
+
+
+def back_up(repository: Repository, plan: SessionPlan, source: Source, system: System) -> Done:
+    history = read_history(repository, plan.domain, plan.pins)
+    findings = [*history.tampered(), *missing(history, known_heads(plan.state))]
+    base = choose_base(repository, plan, history, system)
+    with base.cache:
+        session = Session(repository, plan, base, system)
+        session.begin()
+        session.look()
+        facts = session.packs(source)
+        session.manifest(facts)
+        session.check()
+        done = session.outcome(facts, history, findings)
+        session.remember(done)
+    return done
+
+
+class Session:
+    """One run: each step is one of the protocol's."""
+
+    def __init__(
+        self, repository: Repository, plan: SessionPlan, base: Base, system: System
+    ) -> None:
+        self._repository = repository
+        self._store = repository.store
+        self._plan = plan
+        self._base = base
+        self._system = system
+        self._cache = base.cache
+        self.id = system.random_bytes(16).hex()
+        self._begun = system.now()
+        self._session_key = system.random_bytes(32)
+        self._envelope = seal_envelope(self._session_key + base.id_key, plan.recipients)
+        self._numbers = itertools.count()
+        self._sent: list[_Sent] = []
+        self._added = 0
+        self._ids = (repository.raw_id, bytes.fromhex(plan.domain))
+        self._hand: Hand | None = None
+        self._hash = ""
+
+    @property
+    def _where(self) -> Where:
+        return Where(
+            repository=self._repository.id,
+            domain=self._plan.domain,
+            generation=self._base.generation,
+            session=self.id,
+        )
+
+    def _name(self, of: Callable[[str, str, str], str]) -> str:
+        return of(self._plan.domain, self._base.generation, self.id)
+
+    # 1
+    def begin(self) -> None:
+        """Put before anything else of the session."""
+        if self._base.kind == "full":
+            self._open()
+        begin = Begin(
+            kind=self._base.kind, parent=self._base.parent, begun=self._begun, start_lsn=None
+        )
+        data = encode(begin, self._where, self._plan.signer)
+        self._store.put(self._name(names.begin), body(data))
+
+    def _open(self) -> None:
+        opened = Open(
+            kind=self._plan.origin.kind,
+            part=self._plan.part,
+            writer=self._plan.signer.public_text,
+            recipients=tuple(r.fingerprint for r in self._plan.recipients),
+            source=self._plan.origin,
+            created=self._begun,
+            expected_end=self._plan.expected_end,
+        )
+        where = Where(
+            repository=self._repository.id,
+            domain=self._plan.domain,
+            generation=self._base.generation,
+        )
+        name = names.opened(self._plan.domain, self._base.generation)
+        self._store.put(name, body(encode(opened, where, self._plan.signer)))
+
+    # 2
+    def look(self) -> Generation:
+        """After begin, so that whoever closes the generation sees this session."""
+        g = self._generation()
+        if g.closed or g.swept:
+            raise Busy(
+                "a forget closed the generation just now; nothing was backed up",
+                hint="run drkit backup again: it takes a full backup",
+            )
+        if self._base.parent is not None and self._base.parent not in g.commits:
+            raise Damaged(
+                f"the commit of session {self._base.parent}, on which this backup builds, is gone",
+                hint="run drkit backup --full, and find out who has rights on the store",
+            )
+        return g
+
+    def _generation(self) -> Generation:
+        plan = self._plan
+        return read_generation(self._repository, plan.domain, self._base.generation, plan.pins)
+
+    # 3
+    def packs(self, source: Source) -> Facts:
+        random = self._system.random_bytes
+        sealing = Sealing(make_tools=self._tools, put=self._put_pack, random_bytes=random)
+        with sealing:
+            hand = self._hand = Hand(self._cache, sealing, self._base.id_key, self._drain)
+            facts = source.capture(hand)
+            hand.seal_bundle()
+            sealing.finish()
+        self._drain()
+        return facts
+
+    def _tools(self) -> Tools:
+        compressor = zstandard.ZstdCompressor(level=self._plan.compression)
+        staging = staging_buffer()
+        opener = Opener(self._session_key, *self._ids)
+        return Tools(
+            open_pack=lambda: self._writer(PACK_MAGIC, PACK_TARGET, compressor, staging),
+            check=Verifier(self._plan.verify, opener, self._base.id_key),
+        )
+
+    def _writer(
+        self, magic: bytes, limit: int | None, compressor: zstandard.ZstdCompressor, staging: mmap
+    ) -> PackWriter:
+        return PackWriter(
+            session=self.id,
+            magic=magic,
+            envelope=self._envelope,
+            sealer=Sealer(self._session_key, *self._ids),
+            folder=self._staging(),
+            compressor=compressor,
+            staging=staging,
+            limit=limit,
+        )
+
+    def _staging(self) -> Path:
+        """On the store's own disk where it has one: then a pack is put by a link."""
+        folder = self._store.staging() or self._plan.state / "spool"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def _put_pack(self, pack: Finished) -> None:
+        """A name that foreign bytes have taken: the next number."""
+        assert pack.body.fd is not None
+        try:
+            for number in self._numbers:
+                try:
+                    self._store.put(self._pack_name(number), pack.body)
+                except AlreadyExists:
+                    continue
+                break
+        finally:
+            os.close(pack.body.fd)
+        self._sent.append(
+            _Sent(
+                number=number,
+                size=pack.body.size,
+                sha256=pack.body.sha256,
+                records=pack.records,
+            )
+        )
+
+    def _pack_name(self, number: int) -> str:
+        return names.pack(self._plan.domain, self._base.generation, self.id, number)
+
+    def _drain(self) -> None:
+        """What the putters have put goes to the cache, from the thread that owns it."""
+        while self._sent:
+            sent = self._sent.pop()
+            self._cache.add_pack(self.id, sent.number, sent.size, sent.sha256, sent.records)
+            self._added += sent.size
+
+    # 4
+    def manifest(self, facts: Facts) -> None:
+        self._packlist = body(self._packlist_bytes())
+        self._manifest = self._write_manifest(facts)
+        self._store.put(self._name(names.packlist), self._packlist)
+        self._store.put(self._name(names.manifest), self._manifest)
+        self._added += self._manifest.size + self._packlist.size
+
+    def _packlist_bytes(self) -> bytes:
+        own = [
+            [names.pack("", "", p.session, p.number).rpartition("/")[2], p.size, p.sha256.hex()]
+            for p in self._cache.packs()
+            if p.session == self.id
+        ]
+        uses = sorted({p.session for p in self._cache.packs() if p.session != self.id})
+        return msgspec.json.encode({"packs": own, "uses": uses}) + b"\n"
+
+    def _write_manifest(self, facts: Facts) -> Body:
+        """In a nameless file: the body's descriptor stays open until the session ends."""
+        compressor = zstandard.ZstdCompressor(level=self._plan.compression)
+        pack = self._writer(MANIFEST_MAGIC, None, compressor, staging_buffer())
+        try:
+            cache = self._cache
+            writer = ManifestWriter(pack, self._base.id_key, self._nonce)
+            write_lines(writer, self._head(facts), cache.packs(), cache.records(), cache.lines())
+            return pack.finish(self._nonce()).body
+        except BaseException:
+            pack.close()
+            raise
+
+    def _nonce(self) -> bytes:
+        return self._system.random_bytes(12)
+
+    def _head(self, facts: Facts) -> Head:
+        return Head(
+            manifest=FORMAT,
+            draft=True,
+            repository=self._repository.id,
+            domain=self._plan.domain,
+            generation=self._base.generation,
+            session=self.id,
+            kind=self._base.kind,
+            label=facts.label,
+            files=facts.files,
+            bytes=facts.bytes,
+            policy=self._plan.policy,
+        )
+
+    # 5
+    def check(self) -> None:
+        """Every pack, own and used, is listed with its size; what was put last reads back."""
+        g = self._generation()
+        if g.closed or self.id in g.outcomes:
+            raise fenced(self.id)
+        for pack in self._cache.packs():
+            name = self._pack_name(pack.number) if pack.session == self.id else None
+            last = f"{pack.session}-{pack.number:06d}"
+            size = g.packs.get(last)
+            if size != pack.size:
+                found = "not there" if size is None else f"{size} bytes"
+                raise Damaged(
+                    f"pack {name or last} should have {pack.size} bytes and is {found}; "
+                    "nothing was committed",
+                    hint="run drkit backup --full, and drkit scrub to see which backups are hit",
+                )
+        self._read_back(self._name(names.packlist), self._packlist)
+        self._read_back(self._name(names.manifest), self._manifest)
+
+    def _read_back(self, name: str, put: Body) -> None:
+        digest = hashlib.sha256()
+        for offset in range(0, put.size, _LOOK_AGAIN):
+            view = memoryview(bytearray(min(_LOOK_AGAIN, put.size - offset)))
+            self._store.read_into(name, offset, view)
+            digest.update(view)
+        if digest.digest() != put.sha256:
+            raise StoreError(
+                f"{self._store.url} gives other bytes for {name} than were put; nothing was committed",
+                hint="check the store with: drkit doctor",
+            )
+
+    # 6
+    def outcome(self, facts: Facts, history: History, findings: Sequence[Finding]) -> Done:
+        commit = Commit(
+            kind=self._base.kind,
+            parent=self._base.parent,
+            begun=self._begun,
+            ended=self._system.now(),
+            heads=history.heads(),
+            facts=facts,
+            packlist=(self._packlist.size, self._packlist.sha256.hex()),
+            manifest=(self._manifest.size, self._manifest.sha256.hex()),
+            tools={"restore.py": hashlib.sha256(tool("restore.py")).hexdigest()},
+            added=self._added,
+        )
+        data = encode(commit, self._where, self._plan.signer)
+        put_outcome(self._store, self._name(names.outcome), data, self.id)
+        return Done(
+            generation=self._base.generation,
+            session=self.id,
+            kind=self._base.kind,
+            why=self._base.why,
+            facts=facts,
+            added=self._added,
+            sealed=0 if self._hand is None else self._hand.sealed,
+            hash=hashlib.sha256(data).hexdigest(),
+            findings=tuple(findings),
+        )
+
+    def remember(self, done: Done) -> None:
+        """The host's memory follows the store, never leads it."""
+        assert self._hand is not None
+        remember(self._cache, self._base, done, self._plan, self._hand.state)
+
+
+def put_outcome(store: Store, name: str, data: bytes, session: str) -> None:
+    """The commit point: read back and compared, whatever the put said."""
+    try:
+        store.put(name, body(data))
+    except AlreadyExists:
+        pass
+    except StoreError as error:
+        raise StoreError(
+            f"outcome unknown: the last object of session {session} was sent and not answered: {error}",
+            hint="drkit list shows whether it counts; the next drkit backup is safe either way",
+        ) from error
+    try:
+        found = store.read(name, len(data) + 1 << 10)
+    except StoreError as error:
+        raise StoreError(
+            f"outcome unknown: session {session} could not be read back: {error}",
+            hint="drkit list shows whether it counts; the next drkit backup is safe either way",
+        ) from error
+    if found != data:
+        raise fenced(session)
+
+
+def fenced(session: str) -> Busy:
+    return Busy(
+        f"session {session} was fenced by a forget while it ran; nothing was committed",
+        hint="run drkit backup again",
+    )
+
+
+class Verifier:
+    """Opens a sealed record again and compares it with what was read: the host can never do it later."""
+
+    def __init__(self, level: str, opener: Opener, id_key: bytes) -> None:
+        self._every = {"all": 1, "sampled": _SAMPLED, "none": 0}[level]
+        self._opener = opener
+        self._id_key = id_key
+        self._count = 0
+        self._plain = memoryview(bytearray(RECORD_STORED))
+        self._out = memoryview(bytearray(RECORD))
+        self._zstd = zstandard.ZstdDecompressor()
+
+    def __call__(self, job: Job, pack: PackWriter) -> None:
+        self._count += 1
+        if not self._every or self._count % self._every != 1 % self._every:
+            return
+        sealed, row = pack.last()
+        got = self._opener.open_into(row.kind, row.id, sealed, self._plain)
+        n = self._zstd.stream_reader(self._plain[:got]).readinto(self._out)
+        if n != job.length or record_id(self._id_key, self._out[:n]) != job.id:
+            raise Damaged(
+                "a record that was just sealed does not open to what was read; nothing was committed",
+                hint="this machine's memory or processor is not sound: test them",
+            )

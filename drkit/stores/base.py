@@ -1,0 +1,90 @@
+"""What drkit needs of a store: dumb objects by name, created once, never changed."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from drkit.errors import StoreError
+
+_PART = r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,254}"
+_NAME = re.compile(rf"{_PART}(/{_PART})*")
+_PREFIX = re.compile(rf"({_PART}/)*({_PART})?")
+LONGEST_NAME = 1024  # what S3 and GCS allow
+
+
+def check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
+        raise StoreError(f"{name[:LONGEST_NAME]!r} is no object name")
+
+
+def check_prefix(prefix: str) -> None:
+    if len(prefix) > LONGEST_NAME or not _PREFIX.fullmatch(prefix):
+        raise StoreError(f"{prefix[:LONGEST_NAME]!r} is no beginning of an object name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    name: str
+    size: int
+    modified: datetime  # by the store's own clock, aware
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The fixed bytes of an object: in memory, or in an open local file.
+
+    The file is read by position; its offset never moves, and it is never closed.
+    """
+
+    size: int
+    sha256: bytes
+    data: bytes | None = None
+    fd: int | None = None
+
+    def pieces(self, length: int = 1 << 20) -> Iterator[bytes]:
+        if self.data is not None:
+            yield self.data
+            return
+        assert self.fd is not None
+        for offset in range(0, self.size, length):
+            yield os.pread(self.fd, min(length, self.size - offset), offset)
+
+
+class Store(Protocol):
+    """Names are relative, of [A-Za-z0-9._+-] parts joined by '/', none with a dot first.
+
+    Errors are NotFound, AlreadyExists, StoreError.
+    """
+
+    url: str
+
+    def prepare(self) -> None:
+        """Make the place where a repository will be, if it isn't there: for `init` alone."""
+
+    def put(self, name: str, body: Body) -> None:
+        """Create if absent, durable when it returns; AlreadyExists otherwise, whatever is there."""
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The whole object, at most `limit` bytes: a larger one is a StoreError."""
+
+    def read_into(self, name: str, offset: int, view: memoryview) -> None:
+        """Fill the view from there; an object that ends earlier is a StoreError."""
+
+    def size(self, name: str) -> int: ...
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Every object whose name begins with prefix, in name order."""
+
+    def delete(self, name: str) -> None:
+        """Gone when it returns; NotFound when it was not there."""
+
+    def staging(self) -> Path | None:
+        """A local folder on the store's own file system.
+
+        A nameless file made there (O_TMPFILE without O_EXCL) is put by a link, without a copy.
+        """
+
+    def close(self) -> None: ...

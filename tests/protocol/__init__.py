@@ -1,0 +1,1 @@
+"""The commit protocol and expiry as a pure state machine, explored over all interleavings."""

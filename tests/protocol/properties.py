@@ -1,0 +1,95 @@
+"""What must hold in every reachable state, whoever stalls: S1 to S6 and the patience (S5b)."""
+
+from collections.abc import Callable, Iterator
+
+from tests.protocol.machine import Composition, Proc, Scene, State, Stores, newest_sound
+
+Property = Callable[[State], str | None]  # a name and what is wrong, or None
+
+
+def properties(composition: Composition) -> list[Property]:
+    """Those over stores alone come first: explore remembers their answers by stores."""
+    scene = composition.scene
+    return [
+        lambda state: _first(_of_stores(scene, state[0])),
+        lambda state: _first(_of_processes(composition, state[0], state[1])),
+    ]
+
+
+def _first(found: Iterator[str]) -> str | None:
+    return next(found, None)
+
+
+def overwritten(scene: Scene, old: Stores, new: Stores) -> str | None:
+    """S4: a slot that held an outcome never holds another one at once."""
+    for before, after in zip(old, new, strict=True):
+        for x in scene.by_name.values():
+            if before & x.slot and after & x.slot and (before ^ after) & x.slot:
+                return f"S4: the outcome of {x.session.name} was overwritten"
+    return None
+
+
+def _of_stores(scene: Scene, stores: Stores) -> Iterator[str]:
+    for at, store in enumerate(stores):
+        where = "at home" if at == 0 else "at the copy"
+        yield from (f"{found} {where}" for found in _complete(scene, store))
+        yield from (f"{found} {where}" for found in _kept(scene, store, at))
+
+
+def _complete(scene: Scene, store: int) -> Iterator[str]:
+    """S1, and S6 at the copy."""
+    newest = newest_sound(scene, store)
+    for x in scene.by_name.values():
+        if not x.live(store):
+            continue
+        name = x.session.name
+        if x.whole & ~store:
+            yield f"S1: {name} is visible without all packs, manifest and packlist"
+        if x.wal & ~store:
+            yield f"S1: {name} is visible without its WAL from start to end"
+        if x.parent & ~store:
+            yield f"S1: {name} is visible and its parent never was committed"
+        if x.session.kept and not x.session.ageing or x in newest:
+            if sum(scene.wal[x.session.start : scene.segments]) & ~store:
+                yield f"S1: WAL after the kept or newest {name} is gone"
+
+
+def _kept(scene: Scene, store: int, at: int) -> Iterator[str]:
+    """S2 for commits nobody looked at before they vanished, S3 for the newest and the last proven."""
+    everyone = scene.by_name.values()
+    commits = [x for x in everyone if store & x.commit]
+    for x in commits:
+        if store & x.expired and x.session.retained:
+            yield f"S2: the fresh commit {x.session.name} vanished with its generation"
+    sound = [x for x in commits if not x.damaged]
+    if sound and max(sound, key=lambda x: x.session.rank).expired & store:
+        yield "S3: the newest sound commit is expired"
+    if scene.committed[at] and not any(x.live(store) and not x.damaged for x in everyone):
+        yield "S3: no sound commit is left"
+    proofs = [g for g in scene.generations if store & scene.bits[f"proof/{g}"]]
+    if scene.proven and not any(x.live(store) for g in proofs for x in scene.in_generation[g]):
+        yield "S3: the last proven generation is expired"
+
+
+def _of_processes(composition: Composition, stores: Stores, procs: tuple[Proc, ...]) -> Iterator[str]:
+    scene, home = composition.scene, stores[0]
+    for proc, names in zip(procs, composition.sessions, strict=True):
+        step = proc[0]
+        if step in ("success", "fenced", "ended") and names:
+            yield from _report(scene, home, step, names[proc[1]])
+        elif step == "damage":
+            yield "S5: a restore misses an object and nothing says why"
+        elif step == "told" and scene.patient:
+            yield "S5b: a restore shorter than the patience was cut off"
+        elif step == "denied":
+            yield "S6: a fence at the copy denies the commit at home"
+
+
+def _report(scene: Scene, home: int, report: str, name: str) -> Iterator[str]:
+    x = scene.by_name[name]
+    if report == "success" and home & x.fence:
+        yield f"S2: the fenced {name} reports success"
+    if report == "success" and not home & x.commit:
+        yield f"S2: {name} reports success without a commit"
+    if report != "success" and home & x.commit:
+        yield f"S2: {name} reports failure beside its commit"

@@ -1,4 +1,4 @@
-"""The same trees on every machine, and the same changes to them; made piece by piece, to stay small in memory."""
+"""The same trees on every machine, and the same changes; made in pieces, to need little memory."""
 
 import random
 import sys
@@ -29,7 +29,8 @@ class Amounts:
 
 def rows(rng: random.Random, size: int) -> bytes:
     """Text that compresses like a table's dump: counters, words, numbers, some hex."""
-    first, parts, filled = rng.randrange(10**8), [], 0
+    first, filled = rng.randrange(10**8), 0
+    parts: list[bytes] = []
     while filled < size:
         row = b"%d\t%s\t%s %s\t%d.%02d\t2024-%02d-%02d %016x\n" % (
             first + len(parts),
@@ -48,7 +49,7 @@ def rows(rng: random.Random, size: int) -> bytes:
 
 
 def mixed(rng: random.Random, size: int) -> bytes:
-    return rng.randbytes(size) if rng.random() < 0.5 else rows(rng, size)  # noqa: PLR2004
+    return rng.randbytes(size) if rng.random() < 0.5 else rows(rng, size)
 
 
 def make_big(root: Path, amounts: Amounts) -> None:
@@ -79,7 +80,7 @@ def make_small(root: Path, amounts: Amounts) -> None:
 
 
 def make_text(root: Path, amounts: Amounts) -> None:
-    """Python's own sources again and again, each time with other names in them, so that no file repeats."""
+    """Python's own sources again and again, each time with other names, so that no file repeats."""
     filled, copy = 0, 0
     while filled < amounts.text:
         for name, content in _sources():
@@ -110,7 +111,7 @@ def change_files(root: Path, turn: int) -> None:
 
 
 def settle(root: Path) -> None:
-    """A newest file of its own: borg rereads whatever shares the newest time, and that should not be the data."""
+    """A file of its own is the newest: borg reads again whatever shares the newest time."""
     (root / SENTINEL).write_text(f"made by Python {sys.version_info.major}\n")
 
 

@@ -14,12 +14,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import data, measure, table, tools
-from benchmarks.table import Result
+from benchmarks.table import Result, Row
 from benchmarks.tools import PHASES, TOOLS, Phase, Place, Tool
 
 WARM_UP = data.Amounts(size=16 * data.MIB, files=1000, text=4 * data.MIB)
@@ -33,26 +33,45 @@ class Options:
     amounts: data.Amounts
     turns: int
     compare: bool
+    workdir: Path | None
+    report: Path | None
+    max_memory: int | None
 
 
 def main() -> int:
-    options, workdir, report = _parse()
+    options = _parse()
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="drkit-bench-", dir=workdir) as work:
+    with tempfile.TemporaryDirectory(prefix="drkit-bench-", dir=options.workdir) as work:
         print(*_head(options, Path(work)), sep="\n", flush=True)
         for case in options.cases:
             results += _case(case, options, Path(work))
     rows = table.summarise(results)
     print("", *table.render(rows), sep="\n")
-    if report is not None:
-        facts = {"machine": _machine(), "options": asdict(options)}
-        medians = [asdict(row) for row in rows]
-        every = [asdict(result) for result in results]
-        report.write_text(json.dumps({**facts, "medians": medians, "runs": every}, indent=1) + "\n")
-    return 0
+    if options.report is not None:
+        _write(options.report, options, rows, results)
+    return _judge(rows, options.max_memory)
 
 
-def _parse() -> tuple[Options, Path | None, Path | None]:
+def _write(path: Path, options: Options, rows: list[Row], results: list[Result]) -> None:
+    figures = {
+        "machine": _machine(),
+        "options": asdict(options),
+        "medians": [asdict(row) for row in rows],
+        "runs": [asdict(result) for result in results],
+    }
+    path.write_text(json.dumps(figures, indent=1, default=str) + "\n")
+
+
+def _judge(rows: list[Row], max_memory: int | None) -> int:
+    if max_memory is None:
+        return 0
+    over = [row for row in rows if row.tool == table.OWN and row.memory > max_memory]
+    for row in over:
+        print(f"bench: error: {row.case} {row.phase} took {row.memory / data.MIB:.1f} MiB")
+    return int(bool(over))
+
+
+def _parse() -> Options:
     parser = argparse.ArgumentParser(prog="scripts/bench files", description=__doc__.split("\n")[0])
     parser.add_argument("--tool", default="drkit,restic,borg", help="which, in which order")
     parser.add_argument("--case", default="big,small,text")
@@ -62,20 +81,26 @@ def _parse() -> tuple[Options, Path | None, Path | None]:
     parser.add_argument("-n", default=3, type=int, help="turns; medians are shown")
     parser.add_argument("--workdir", type=Path, help="default: a temporary folder, removed after")
     parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--max-memory", type=_size, help="fail when drkit took more")
     parser.add_argument("--no-compare", action="store_true", help="trust the restored files")
     given = parser.parse_args()
     names, cases = tuple(given.tool.split(",")), tuple(given.case.split(","))
-    for word, known in [*((n, TOOLS) for n in names), *((c, data.CASES) for c in cases)]:
-        if word not in known:
-            parser.error(f"{word!r} is not one of {', '.join(known)}")
+    for words, known in ((names, list(TOOLS)), (cases, list(data.CASES))):
+        if unknown := set(words) - set(known):
+            parser.error(f"{unknown.pop()!r} is not one of {', '.join(known)}")
     for name in names:
         if shutil.which(name, path=_path()) is None:
             parser.error(f"{name} is not installed")
-    amounts = data.Amounts(size=given.size, files=given.files, text=given.text)
-    options = Options(
-        names=names, cases=cases, amounts=amounts, turns=given.n, compare=not given.no_compare
+    return Options(
+        names=names,
+        cases=cases,
+        amounts=data.Amounts(size=given.size, files=given.files, text=given.text),
+        turns=given.n,
+        compare=not given.no_compare,
+        workdir=given.workdir,
+        report=given.json,
+        max_memory=given.max_memory,
     )
-    return options, given.workdir, given.json
 
 
 def _size(text: str) -> int:
@@ -124,7 +149,9 @@ def _turns(
     make(source, amounts)
     data.settle(source)
     for turn in range(turns):
-        order = options.names[turn % len(options.names) :] + options.names[: turn % len(options.names)]
+        order = (
+            options.names[turn % len(options.names) :] + options.names[: turn % len(options.names)]
+        )
         places = {name: _place(source, name, turn) for name in order}
         for name in order:
             _prepare(TOOLS[name], places[name])

@@ -16,7 +16,7 @@ class Cost:
     wall: float  # seconds, with `sync -f` of the target where one is given
     cpu: float  # user and system, of the process and all it waited for
     memory: int  # bytes; highest sampled sum of anonymous and shared memory over the process tree
-    resident: int  # bytes; ru_maxrss of the largest process: mapped files count, so do pages of the starter
+    resident: int  # bytes; ru_maxrss of the largest process: counts mapped files, and the starter
 
 
 class CommandFailed(Exception):

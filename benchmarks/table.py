@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 
 from benchmarks.measure import Cost
@@ -37,9 +38,7 @@ class Row:
 
 def summarise(results: Sequence[Result]) -> list[Row]:
     keys = dict.fromkeys((r.case, r.phase, r.tool) for r in results)
-    return [
-        _row([r for r in results if (r.case, r.phase, r.tool) == key]) for key in keys
-    ]
+    return [_row([r for r in results if (r.case, r.phase, r.tool) == key]) for key in keys]
 
 
 def _row(same: Sequence[Result]) -> Row:
@@ -61,17 +60,19 @@ def render(rows: Sequence[Row]) -> Iterable[str]:
         f"{'case':6} {'phase':10} {'tool':7} {'wall s':>8} {'cpu s':>8} {'mem MiB':>8}"
         f" {'rss MiB':>8} {'added MiB':>10} {'stored MiB':>11}  {OWN} to it: wall  cpu   mem"
     )
-    before = ""
-    for row in rows:
-        group = [r for r in rows if (r.case, r.phase) == (row.case, row.phase)]
-        own = next((r for r in group if r.tool == OWN), None)
-        if before and before != row.case + row.phase:
-            yield from _better(previous)
-            yield ""
-        before, previous = row.case + row.phase, group
-        yield _line(row) + ("" if own in (None, row) else _ratios(own, row))
-    if rows:
-        yield from _better(previous)
+    for _, group in groupby(rows, key=lambda r: (r.case, r.phase)):
+        yield from _group(list(group))
+        yield ""
+
+
+def _group(group: Sequence[Row]) -> Iterable[str]:
+    own = next((row for row in group if row.tool == OWN), None)
+    for row in group:
+        yield _line(row) + (_ratios(own, row) if own and row is not own else "")
+    peers = [row for row in group if row is not own]
+    if own and len(peers) > 1:
+        best = min(peers, key=lambda row: row.wall)
+        yield f"{'':18}{OWN} to the better peer ({best.tool}): wall {own.wall / best.wall:.2f}"
 
 
 def _line(row: Row) -> str:
@@ -83,16 +84,6 @@ def _line(row: Row) -> str:
     )
 
 
-def _ratios(own: Row | None, peer: Row) -> str:
-    assert own is not None
+def _ratios(own: Row, peer: Row) -> str:
     memory = own.memory / peer.memory if peer.memory else 0
     return f"  {'':12}{own.wall / peer.wall:7.2f} {own.cpu / peer.cpu:5.2f} {memory:5.2f}"
-
-
-def _better(group: Sequence[Row]) -> Iterable[str]:
-    """The ratio that counts: to the peer with the shorter wall time."""
-    own = [r for r in group if r.tool == OWN]
-    peers = [r for r in group if r.tool != OWN]
-    if own and len(peers) > 1:
-        best = min(peers, key=lambda r: r.wall)
-        yield f"{'':18}{OWN} to the better peer ({best.tool}): wall {own[0].wall / best.wall:.2f}"

@@ -41,7 +41,9 @@ class Splicer(Protocol):
 class Save(Protocol):
     """One session's hand. Used from one thread; several writers may be open at once."""
 
-    state: bytes  # the source's own small memory for next time; kept only after the outcome is durable
+    state: (
+        bytes  # the source's own small memory for next time; kept only after the outcome is durable
+    )
 
     def parent(self, path: str) -> Entry | None:
         """What the last snapshot of the generation holds there; None in a full."""

@@ -102,7 +102,7 @@ def canonical(obj: Mapping[str, object]) -> bytes:
 
 
 def parse_canonical(data: bytes, limit: int = LIMIT) -> dict[str, object]:
-    """Encoded again it must be the same bytes: that refuses doubled keys, spaces, other spellings."""
+    """Encoded again it must be the same bytes: so no doubled keys, no spaces, no other spelling."""
     if len(data) > limit:
         raise Damaged(f"a signed object has {len(data)} bytes, more than {limit}")
     try:

@@ -45,7 +45,7 @@ class Contents:
         self._buffer = memoryview(bytearray(_PIECE))
         self._euid = os.geteuid()
 
-    def keep(self, folder: int, path: str, seen: os.stat_result, last: bool) -> Result:
+    def keep(self, folder: int, path: str, seen: os.stat_result, *, last: bool) -> Result:
         """Reads the file seen in an open folder; `last`: torn is better than nothing."""
         try:
             fd = self._open(folder, native(path[path.rfind("/") + 1 :]), seen.st_uid)
@@ -60,20 +60,20 @@ class Contents:
             if st.st_mode & TYPE != FILE or st.st_ino != seen.st_ino:
                 return Result.CHANGED
             if st.st_size <= SMALL:
-                return self._small(fd, path, st, last)
-            return self._large(fd, path, st, last)
+                return self._small(fd, path, st, last=last)
+            return self._large(fd, path, st, last=last)
         finally:
             os.close(fd)
 
     def _open(self, folder: int, name: str, owner: int) -> int:
-        if self._euid == 0 or self._euid == owner:
+        if self._euid in (0, owner):
             try:
                 return os.open(name, OPEN_FILE | os.O_NOATIME, dir_fd=folder)
             except PermissionError:
                 pass  # root without the capability (a container): the access time moves
         return os.open(name, OPEN_FILE, dir_fd=folder)
 
-    def _small(self, fd: int, path: str, st: os.stat_result, last: bool) -> Result:
+    def _small(self, fd: int, path: str, st: os.stat_result, *, last: bool) -> Result:
         size = st.st_size
         try:
             content = _read(fd, size)
@@ -91,7 +91,7 @@ class Contents:
         self._tally.read_file(size)
         return Result.TORN
 
-    def _large(self, fd: int, path: str, st: os.stat_result, last: bool) -> Result:
+    def _large(self, fd: int, path: str, st: os.stat_result, *, last: bool) -> Result:
         entry = self._describe.entry(path, "file", st, where=fd)
         mark = "" if last else mark_of(st, self._settled)
         writer = self._save.write(entry, Cut.CONTENT, mark)
@@ -151,7 +151,7 @@ def _again(fd: int) -> os.stat_result:
 
 
 def _regions(fd: int, size: int) -> Iterator[tuple[bool, int]]:
-    """(is it data, length) from the start to the end, the descriptor standing where the data begins."""
+    """(is it data, length) one after the other; the descriptor stands where the data begins."""
     at = 0
     while at < size:
         start = _seek(fd, at, os.SEEK_DATA, size)

@@ -9,7 +9,7 @@ r"""Include and exclude patterns, read as .gitignore reads them.
 `\*` `\!` `\ `      the character itself
 
 What stands in an excluded folder is not looked at, so `!` can't bring it back.
-With includes only what matches is taken, folders with all they hold, and the folders that lead there.
+With includes only what matches is taken, folders with all they hold, and the folders on the way.
 """
 
 import re
@@ -46,7 +46,7 @@ class Rules:
     folders: tuple[_Step, ...]
     leads: re.Pattern[str]  # folders below which something may match
 
-    def match(self, path: str, start: int, folder: bool) -> bool:
+    def match(self, path: str, start: int, *, folder: bool) -> bool:
         for step in self.folders if folder else self.files:
             if step.match.fullmatch(path, 0 if step.anchored else start):
                 return step.takes

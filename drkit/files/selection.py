@@ -23,7 +23,7 @@ class _Choice:
 
 
 def selected(reader: Reader, paths: Iterable[str], label: str) -> Iterable[Entry]:
-    """All when no path is given. A path that matches nothing is an error before a byte is written."""
+    """All when no path is given; a path that matches nothing fails before a byte is written."""
     wanted = [_relative(path, label) for path in paths]
     if not wanted or "" in wanted:
         return reader.entries()

@@ -47,7 +47,7 @@ class _Frame:
 
     __slots__ = ("fd", "identity", "inside", "names", "pending", "prefix", "waiting")
 
-    def __init__(self, fd: int, prefix: str, identity: tuple[int, int], inside: bool) -> None:
+    def __init__(self, fd: int, prefix: str, identity: tuple[int, int], *, inside: bool) -> None:
         self.fd = fd
         self.prefix = prefix
         self.identity = identity  # device, inode
@@ -77,7 +77,9 @@ class Walk:
     def start(self, root: int) -> None:
         """Lists the root, whose descriptor stays the caller's. OSError: it can't be read."""
         st = os.fstat(root)
-        self._frames = [_Frame(root, "", (st.st_dev, st.st_ino), self._limits.include is None)]
+        self._frames = [
+            _Frame(root, "", (st.st_dev, st.st_ino), inside=self._limits.include is None)
+        ]
 
     def run(self) -> None:
         try:
@@ -149,7 +151,7 @@ class Walk:
         """Whether this visit kept it; a file that changes is visited again, a few times."""
         path, last = frame.prefix + name, attempt == len(_PAUSES)
         try:
-            result = self._contents.keep(frame.fd, path, st, last)
+            result = self._contents.keep(frame.fd, path, st, last=last)
         except Unreadable as refused:
             self._unreadable(path, refused.cause)
             return False
@@ -194,10 +196,14 @@ class Walk:
         path, is_folder = native(frame.prefix + name), st.st_mode & TYPE == FOLDER
         start = len(path) - len(native(name))
         limits = self._limits
-        if limits.exclude is not None and limits.exclude.match(path, start, is_folder):
+        if limits.exclude is not None and limits.exclude.match(path, start, folder=is_folder):
             self._tally.counts["excluded"] += 1
             return False
-        if frame.inside or limits.include is None or limits.include.match(path, start, is_folder):
+        if (
+            frame.inside
+            or limits.include is None
+            or limits.include.match(path, start, folder=is_folder)
+        ):
             self._put_waiting()
             return True
         if is_folder and limits.include.lead_through(path):
@@ -242,7 +248,7 @@ class Walk:
         if st.st_dev != above.identity[0] and not self._may_cross(path[:-1], st):
             return None
         inside = above.inside or limits.include is None or self._includes(path[:-1], name)
-        frame = _Frame(fd, path, (st.st_dev, st.st_ino), inside)
+        frame = _Frame(fd, path, (st.st_dev, st.st_ino), inside=inside)
         if not inside:
             frame.waiting = self._describe.entry(path[:-1], "dir", st, where=fd)
             self._waiting.append(frame)
@@ -250,7 +256,8 @@ class Walk:
 
     def _includes(self, path: str, name: str) -> bool:
         include, whole = self._limits.include, native(path)
-        return include is not None and include.match(whole, len(whole) - len(native(name)), True)
+        start = len(whole) - len(native(name))
+        return include is not None and include.match(whole, start, folder=True)
 
     def _may_cross(self, path: str, st: os.stat_result) -> bool:
         if st.st_dev in self._limits.made_up:

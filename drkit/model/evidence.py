@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Number = Annotated[int, Meta(ge=1)]
 
 FIRST = "0" * 64  # what the first record of a chain names as its previous
 
@@ -12,8 +17,8 @@ class ChainHead:
     """The newest record of another signer's chain, as this one saw it."""
 
     signer: str
-    seq: int
-    hash: str
+    seq: Number
+    hash: Hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +27,14 @@ class CommitHead:
 
     domain: str
     generation: str
-    hash: str
+    hash: Hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     signer: str  # "ed25519:…"
-    seq: int  # from 1
-    prev: str  # SHA-256 of the object before, hex
+    seq: Number
+    prev: Hash  # SHA-256 of the object before, hex
     at: datetime
     kind: str  # drill_run, backup_run, slot, review …
     subject: str  # policy, policy/part, bucket or group

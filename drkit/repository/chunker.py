@@ -14,7 +14,7 @@ class Chunker:
             AVERAGE,
             min_size=MINIMUM,
             max_size=RECORD,
-            seed=int.from_bytes(id_key[:8], "little") or 1,
+            seed=(int.from_bytes(id_key[:8], "little") >> 2) or 1,
         )
 
     def first(self, view: memoryview) -> int:

@@ -83,7 +83,7 @@ def _follow(chain: _Chain) -> Iterator[str]:
     expected, before = 1, {FIRST}
     for seq in sorted(chain):
         if seq > expected:
-            yield f"number {_span(expected, seq - 1)} missing"
+            yield f"{_span(expected, seq - 1)} missing"
         if len(chain[seq]) > 1:
             yield f"forked: number {seq} stands {len(chain[seq])} times with different bytes"
         if seq == expected and any(r.prev not in before for r in chain[seq].values()):
@@ -92,7 +92,7 @@ def _follow(chain: _Chain) -> Iterator[str]:
 
 
 def _span(first: int, last: int) -> str:
-    return f"{first} is" if first == last else f"{first} to {last} are"
+    return f"number {first} is" if first == last else f"numbers {first} to {last} are"
 
 
 def _unseen(chain: _Chain, chains: _Chains) -> Iterator[str]:

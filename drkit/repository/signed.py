@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -22,6 +22,10 @@ from drkit.errors import Damaged
 from drkit.model.snapshot import BackupKind, Facts
 
 SMALL: Final = 4 << 10  # begin and commit: read for every session of every listing
+
+Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +59,23 @@ class Open:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begin:
     kind: BackupKind
-    parent: str | None
+    parent: Id | None
     begun: datetime
-    start_lsn: int | None  # a lower bound
+    start_lsn: Size | None  # a lower bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     kind: BackupKind
-    parent: str | None
+    parent: Id | None
     begun: datetime
     ended: datetime
-    heads: tuple[tuple[str, str], ...]  # (generation, hash) of commits seen that no other names
+    heads: tuple[tuple[Id, Hash], ...]  # (generation, hash) of commits seen that no other names
     facts: Facts
-    packlist: tuple[int, str]  # size and SHA-256
-    manifest: tuple[int, str]
-    tools: dict[str, str] = field(default_factory=dict)  # restore.py: its SHA-256
-    added: int = 0  # bytes this session put
+    packlist: tuple[Size, Hash]  # size and SHA-256
+    manifest: tuple[Size, Hash]
+    tools: dict[str, Hash] = field(default_factory=dict)  # restore.py: its SHA-256
+    added: Size = 0  # bytes this session put
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +106,7 @@ class Expired:
 class Floor:
     """WAL below it may be gone."""
 
-    lsn: int
+    lsn: Size
     at: datetime
 
 
@@ -110,7 +114,7 @@ Object = Open | Begin | Commit | Fence | Closed | Expired | Floor
 T = TypeVar("T", bound=Open | Begin | Commit | Fence | Closed | Expired | Floor)
 B = TypeVar("B")
 
-_LIMITS: dict[type[Object], int] = {Begin: SMALL, Commit: SMALL}
+_LIMITS: dict[type[object], int] = {Begin: SMALL, Commit: SMALL}
 _PLACE = ("repository", "domain", "generation", "session")
 _WIDTHS = (400, 100, 40)
 

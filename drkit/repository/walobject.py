@@ -104,7 +104,7 @@ def tag_of(key: SignerKey, domain: str, file: str, data: Bytes) -> bytes:
 
 
 def encode(part: Part, data: Bytes, place: Place, hand: Hand) -> bytes:
-    if part.end - part.start != len(data) or not _possible(part) or not _fits(part, place.name):
+    if part.end - part.start != len(data) or not _possible(part) or not _fits(part, place):
         raise ValueError(f"{part} doesn't describe {len(data)} bytes at {place.name}")
     tag = tag_of(hand.key, place.domain, part.file, data)
     head = _NO_HEAD if part.head is None else tuple(bytes.fromhex(text) for text in part.head)
@@ -125,7 +125,7 @@ def read_header(data: Bytes, place: Place) -> Header:
         verify("wal", signer, signature, _signed(place, rest))
     except Damaged:
         raise Damaged(f"{place.name} is damaged or swapped: its signature doesn't fit") from None
-    return _header(view, place.name, signer)
+    return _header(view, place, signer)
 
 
 def decode(
@@ -164,10 +164,12 @@ def _possible(part: Part) -> bool:
     return names.is_wal_file(part.file) and 0 <= part.start < part.end <= part.size <= LARGEST
 
 
-def _fits(part: Part, name: str, tag: bytes | None = None) -> bool:
+def _fits(part: Part, place: Place, tag: bytes | None = None) -> bool:
     """Whether an object of that name may hold this; a tag in the name must be its own."""
-    said = names.parse(name)
-    if said is None or said.kind not in {"wal", "piece", "conflict"} or said.file != part.file:
+    said = names.parse(place.name)
+    if said is None or said.kind not in {"wal", "piece", "conflict"}:
+        return False
+    if (said.domain, said.file) != (place.domain, part.file):
         return False
     if tag is not None and said.tag not in {None, tag.hex()}:
         return False
@@ -183,16 +185,16 @@ def _signed(place: Place, rest: Bytes) -> bytes:
     return ids + struct.pack("<H", len(name)) + name + hashlib.sha256(rest).digest()
 
 
-def _header(view: memoryview, name: str, signer: bytes) -> Header:
+def _header(view: memoryview, place: Place, signer: bytes) -> Header:
     fields = _HEADER.unpack_from(view, _START + PUBLIC)
     timeline, start, end, size, tag, generation, digest, file, length = fields
     text = file.rstrip(b"\0").decode("ascii", "replace")
     head = None if (generation, digest) == _NO_HEAD else (generation.hex(), digest.hex())
     part = Part(file=text, start=start, end=end, size=size, head=head)
-    if not (_possible(part) and part.timeline == timeline and _fits(part, name, tag)):
-        raise Damaged(f"{name} says of itself that it is something else")
+    if not (_possible(part) and part.timeline == timeline and _fits(part, place, tag)):
+        raise Damaged(f"{place.name} says of itself that it is something else")
     if length > min(ENVELOPE_LIMIT, len(view) - _ENVELOPE):
-        raise Damaged(f"the envelope of {name} is longer than it may be")
+        raise Damaged(f"the envelope of {place.name} is longer than it may be")
     return Header(part=part, tag=tag, signer=signer)
 
 

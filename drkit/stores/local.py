@@ -225,8 +225,9 @@ class LocalStore:
             return False
         if found.st_nlink == 0:
             return True
-        home = os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
-        return found.st_nlink == 1 and home == f"{os.path.realpath(self._root)}/{_STAGING}"
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        home = f"{os.path.realpath(self._root)}/{_STAGING}"
+        return found.st_nlink == 1 and os.path.dirname(name) == home and os.path.lexists(name)
 
     @contextmanager
     def _named(self, _folder: int, body: Body) -> Iterator[tuple[int, str]]:
@@ -300,7 +301,7 @@ def _wanted(entries: Iterator[os.DirEntry[str]], folder: str, start: str) -> Ite
 def _when(seconds: float, path: str, key: str) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         raise StoreError(f"list {path}/{key}: its time is no time: {seconds}") from None
 
 

@@ -1,4 +1,4 @@
-"""Every reachable state of a composition, breadth first: the first violation found has a shortest trace."""
+"""Every reachable state of a composition, breadth first, so that traces are shortest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +47,15 @@ def explore(composition: Composition, *, most: int = 500_000, symmetry: bool = T
         if len(came) > most:
             raise TooMany(f"{composition.name}: over {most} states")
         level = following
+    if not wrong:
+        wrong = _never(composition, happened)
     return _explored(came, steps, wrong, first, happened)
+
+
+def _never(composition: Composition, happened: set[str]) -> str | None:
+    """A model in which a thing can't happen proves nothing about it."""
+    missing = [label for label in composition.must_happen if label not in happened]
+    return f"never happens: {missing[0]}" if missing else None
 
 
 def _explored(

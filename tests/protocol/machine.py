@@ -1,13 +1,16 @@
-"""A store as a bit mask of objects, a scene of generations and sessions, and what a listing says about them."""
+"""A store as a bit mask of objects, the scene it stands for, and what a listing says."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 Stores = tuple[int, ...]  # home first, then the copy
 Proc = tuple[str, int, int, int]  # the next step, and three numbers of memory
 State = tuple[Stores, tuple[Proc, ...]]
 Step = tuple[str, Stores, Proc]  # what happened, and what is then
+HOME, COPY = 0, 1
+DRILLS = 1  # marks a drill's memory, so that a patient forgetter knows one
+RUNNING = frozenset({"manifest", "packs", "wal"})  # the steps of a drill that read
 Machine = Callable[[Stores, Proc, tuple[Proc, ...]], Iterator[Step]]
 
 
@@ -18,6 +21,7 @@ class Session:
     rank: int  # the fixed order of commits ("newer"); never the order in which they arrive
     parent: str | None = None
     uses: tuple[str, ...] = ()  # sessions whose packs are referenced
+    timeline: int = 1
     low: int = 0  # the lower bound of the start LSN that `begin` holds; one LSN a segment
     start: int = 0
     end: int = 0
@@ -31,26 +35,32 @@ class Scene:
     """What stands in the stores at first, what may happen, and which mutants are at work."""
 
     sessions: tuple[Session, ...]
-    segments: int = 0  # WAL segments that were put before
-    streamed: int = 0  # further ones that a stream may still put
+    timelines: tuple[int, ...] = (1,)
+    segments: int = 0  # WAL segments a timeline that were put before
+    streamed: int = 0  # further ones that a stream may still put on the last
     committed: tuple[frozenset[str], ...] = (frozenset(),)  # by store
     fenced: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()  # further objects that are there
+    absent: frozenset[str] = frozenset()  # and some that are not
     proven: frozenset[str] = frozenset()  # generations
     damaged: frozenset[str] = frozenset()  # sessions with damage evidence later than any proof
     targets: tuple[str, ...] = ()  # generations the forgetters' plans may pick
     lost: bool = True  # answers to an outcome's put may be lost
     crash: bool = False  # a writer may crash anywhere and start its next session
     patient: bool = False  # restores are shorter than the patience, and deletes wait that long
-    jobs: int = 1  # how many jobs a forgetter does one after the other
+    parts: bool = False  # the second look reads one generation at a time
     mutants: frozenset[str] = frozenset()
 
     @cached_property
     def bits(self) -> Mapping[str, int]:
-        names = [f"{kind}/{g}" for g in self.generations for kind in ("closed", "expired", "proof")]
-        kinds = ("begin", "packs", "manifest", "packlist", "commit", "fence", "fence-here")
-        names += [f"{kind}/{s.name}" for s in self.sessions for kind in kinds]
-        names += [f"wal/{n}" for n in range(self.segments + self.streamed)]
-        names += [f"floor/{n}" for n in range(self.segments + self.streamed + 1)]
+        kinds = "begin packs manifest packlist commit fence fence-here damage".split()
+        names = [f"{kind}/{s.name}" for s in self.sessions for kind in kinds]
+        names += [
+            f"{kind}/{g}" for g in self.generations for kind in ("closed", "expired", "proof")
+        ]
+        for t in self.timelines:
+            names += [f"wal/{t}/{n}" for n in range(self.top)]
+            names += [f"floor/{t}/{n}" for n in range(self.top + 1)]
         return {name: 1 << number for number, name in enumerate(names)}
 
     @cached_property
@@ -66,13 +76,21 @@ class Scene:
         all_ = self.by_name.values()
         return {g: tuple(x for x in all_ if x.session.generation == g) for g in self.generations}
 
-    @cached_property
-    def floors(self) -> tuple[int, ...]:
-        return tuple(self.bits[f"floor/{n}"] for n in range(self.segments + self.streamed + 1))
+    @property
+    def top(self) -> int:
+        return self.segments + self.streamed
 
     @cached_property
-    def wal(self) -> tuple[int, ...]:
-        return tuple(self.bits[f"wal/{n}"] for n in range(self.segments + self.streamed))
+    def floors(self) -> Mapping[int, tuple[int, ...]]:
+        bits = self.bits
+        return {
+            t: tuple(bits[f"floor/{t}/{n}"] for n in range(self.top + 1)) for t in self.timelines
+        }
+
+    @cached_property
+    def wal(self) -> Mapping[int, tuple[int, ...]]:
+        bits = self.bits
+        return {t: tuple(bits[f"wal/{t}/{n}"] for n in range(self.top)) for t in self.timelines}
 
     def mutant(self, name: str) -> bool:
         return name in self.mutants
@@ -82,7 +100,11 @@ class Scene:
 
     def _store(self, names: frozenset[str]) -> int:
         bits = self.bits
-        store = sum(bits[f"proof/{g}"] for g in self.proven) | sum(self.wal[: self.segments])
+        store = sum(bits[f"proof/{g}"] for g in self.proven) | sum(bits[n] for n in self.also)
+        store |= sum(bits[f"damage/{name}"] for name in self.damaged)
+        for t in self.timelines:
+            store |= sum(self.wal[t][: self.segments])
+        store &= ~sum(bits[n] for n in self.absent)
         for name in names:
             store |= self.by_name[name].whole | bits[f"begin/{name}"] | bits[f"commit/{name}"]
         for name in self.fenced:
@@ -106,7 +128,7 @@ class Listed:
     closed: int
     expired: int
     parent: int  # its commit, 0 without
-    damaged: bool
+    damage: int  # evidence of it
 
     @staticmethod
     def of(scene: Scene, s: Session) -> "Listed":
@@ -122,91 +144,107 @@ class Listed:
             own=own,
             packs=bit[f"packs/{s.name}"],
             whole=own | sum(bit[f"packs/{used}"] for used in s.uses),
-            wal=sum(scene.wal[s.start : s.end + 1]) if scene.wal else 0,
+            wal=sum(scene.wal[s.timeline][s.start : s.end + 1]),
             closed=bit[f"closed/{s.generation}"],
             expired=bit[f"expired/{s.generation}"],
             parent=bit[f"commit/{s.parent}"] if s.parent else 0,
-            damaged=s.name in scene.damaged,
+            damage=bit[f"damage/{s.name}"],
         )
 
     def live(self, store: int) -> bool:
         return bool(store & self.commit) and not store & self.expired
 
     def sound(self, store: int) -> bool:
-        return self.live(store) and store & self.whole == self.whole and not self.damaged
+        return self.live(store) and not store & self.damage and not self.whole & ~store
 
     def open(self, store: int) -> bool:
         return bool(store & self.begin) and not store & self.slot
 
 
-def live(scene: Scene, store: int) -> list[Listed]:
-    return [x for x in scene.by_name.values() if x.live(store)]
-
-
-def newest_sound(scene: Scene, store: int) -> list[Listed]:
+def newest_sound(among: Iterable[Listed], store: int) -> list[Listed]:
     """The newest sound commit, or none."""
-    sound = [x for x in scene.by_name.values() if x.sound(store)]
+    sound = [x for x in among if x.sound(store)]
     return sorted(sound, key=lambda x: x.session.rank)[-1:]
 
 
-def highest_floor(scene: Scene, store: int) -> int:
-    return max((n for n, bit in enumerate(scene.floors) if store & bit), default=0)
+def highest_floor(scene: Scene, store: int, timeline: int) -> int:
+    timelines = scene.timelines if scene.mutant("one floor for all timelines") else (timeline,)
+    there = (n for t in timelines for n, bit in enumerate(scene.floors[t]) if store & bit)
+    return max(there, default=0)
 
 
-def may_go(scene: Scene, store: int, generation: str, *, look_at_proof: bool = True) -> bool:
+def changed(stores: Stores, at: int, store: int) -> Stores:
+    return (*stores[:at], store, *stores[at + 1 :])
+
+
+FRESH, NEWER, PROVEN, ANY_PROOF = 1, 2, 4, 8  # what a look at one generation adds to a decision
+
+
+def may_go(scene: Scene, store: int, generation: str) -> bool:
     """Step 1 of expiry: the whole decision over what one listing shows."""
-    commits = [x for x in scene.in_generation[generation] if store & x.commit]
-    if any(x.session.retained for x in commits):
-        return False
-    if not _another_newer(scene, store, generation, commits):
-        return False
-    return not look_at_proof or _another_proven(scene, store, generation)
+    seen = 0
+    for other in scene.generations:
+        seen |= looked_at(scene, store, generation, other)
+    return decided(seen)
 
 
-def _another_newer(scene: Scene, store: int, generation: str, commits: list[Listed]) -> bool:
-    others = [x for x in live(scene, store) if x.session.generation != generation]
+def decided(seen: int, *, look_at_proof: bool = True) -> bool:
+    proven = seen & PROVEN or not seen & ANY_PROOF or not look_at_proof
+    return bool(seen & NEWER and proven and not seen & FRESH)
+
+
+def looked_at(scene: Scene, store: int, generation: str, other: str) -> int:
+    """What the other generation, or this one itself, says about letting this one go."""
+    proof = ANY_PROOF if store & scene.bits[f"proof/{other}"] else 0
+    if other == generation:
+        fresh = any(x.session.retained and store & x.commit for x in scene.in_generation[other])
+        return proof | (FRESH if fresh else 0)
+    sound = [x for x in scene.in_generation[other] if x.sound(store)]
+    proven = PROVEN if proof and sound and not _closed_counts(scene, store, other) else 0
+    return proof | proven | (NEWER if _newer(scene, store, generation, other, sound) else 0)
+
+
+def _closed_counts(scene: Scene, store: int, generation: str) -> bool:
+    closed = store & scene.bits[f"closed/{generation}"]
+    return bool(closed) and not scene.mutant("a closed generation counts as proven")
+
+
+def _newer(scene: Scene, store: int, generation: str, other: str, sound: list[Listed]) -> bool:
+    """A sound commit there is newer than every commit here."""
+    here = [x.session.rank for x in scene.in_generation[generation] if store & x.commit]
+    last = max(here, default=-1)
     if scene.mutant("no newer rule"):
-        return any(x.sound(store) for x in others)
-    last = max((x.session.rank for x in commits), default=-1)
+        return bool(sound)
     if scene.mutant("newer and sound by different commits"):
-        newer = {x.session.generation for x in others if x.session.rank > last}
-        return any(x.sound(store) and x.session.generation in newer for x in others)
-    return any(x.sound(store) and x.session.rank > last for x in others)
+        there = scene.in_generation[other]
+        return bool(sound) and any(x.live(store) and x.session.rank > last for x in there)
+    return any(x.session.rank > last for x in sound)
 
 
-def _another_proven(scene: Scene, store: int, generation: str) -> bool:
-    bit = scene.bits
-    proven = [g for g in scene.generations if store & bit[f"proof/{g}"]]
-    if not proven:
-        return True
-    closed_counts = scene.mutant("a closed generation counts as proven")
-    return any(
-        g != generation
-        and (closed_counts or not store & bit[f"closed/{g}"])
-        and any(x.sound(store) for x in scene.in_generation[g])
-        for g in proven
-    )
+def wal_limits(scene: Scene, store: int, timeline: int) -> set[int]:
+    """The lowest LSN anything needs, as forgetters of either opinion on what is ageing see it.
 
-
-def wal_limits(scene: Scene, store: int) -> set[int]:
-    """The lowest LSN anything needs, as forgetters with either opinion on what is ageing see it."""
-    commits = live(scene, store)
-    if not commits:
+    A timeline without a live commit or an open session of its own has no limit: nothing goes there.
+    """
+    before = [x for x in scene.by_name.values() if x.session.timeline <= timeline]
+    commits = [x for x in before if x.live(store)]
+    opened = [x for x in before if x.open(store)]
+    if not commits or not any(x.session.timeline == timeline for x in commits + opened):
         return set()
     certain = [x.session.start for x in commits if x.session.kept]
     if not scene.mutant("newest not counted for WAL"):
-        certain += [x.session.start for x in newest_sound(scene, store)]
+        certain += [x.session.start for x in newest_sound(before, store)]
     if not scene.mutant("open sessions ignored for WAL"):
-        certain += [x.session.low for x in scene.by_name.values() if x.open(store)]
-    top = scene.segments + scene.streamed
+        certain += [x.session.low for x in opened]
     ageing = [x.session.start for x in commits if x.session.ageing]
-    return {min([*certain, top]), min([*certain, *ageing, top])}
+    return {min([*certain, scene.top]), min([*certain, *ageing, scene.top])}
 
 
 def islands(scene: Scene, store: int) -> int:
     mask = 0
-    for x in live(scene, store):
-        mask |= x.wal
+    for x in scene.by_name.values():
+        if x.live(store):
+            mask |= x.wal
     return mask
 
 
@@ -221,4 +259,4 @@ class Composition:
     begin: tuple[Proc, ...]
     sessions: tuple[tuple[str, ...], ...]  # by process: what it writes or copies
     alike: tuple[int, int] | None = None
-    must_happen: frozenset[str] = field(default_factory=frozenset)
+    must_happen: tuple[str, ...] = ()  # labels without which the exploration would prove nothing

@@ -1,38 +1,31 @@
-"""Writer, forgetter, copier, drill and the small ones as step functions; steps are named as in the specification."""
+"""Writer, copier, drill and small ones as step functions, with the specification's names."""
 
 from collections.abc import Callable, Iterator
 
 from tests.protocol.machine import (
+    COPY,
+    DRILLS,
+    HOME,
+    RUNNING,
     Listed,
     Machine,
     Proc,
     Scene,
     Step,
     Stores,
+    changed,
     highest_floor,
-    islands,
-    may_go,
-    wal_limits,
 )
-
-HOME, COPY = 0, 1
-RUNNING = frozenset({"manifest", "packs", "wal"})  # of a drill
-
-
-def changed(stores: Stores, at: int, store: int) -> Stores:
-    return (*stores[:at], store, *stores[at + 1 :])
-
 
 # --- writer: begin, look, packs, manifest, check, outcome -------------------------------------
 
 
 def writer(scene: Scene, *names: str) -> tuple[Machine, Proc]:
-    """Memory: which of its sessions is running. A session that ends early is followed by the next one."""
+    """Memory: which session is running. One that ends early is followed by the next."""
     chain = tuple(scene.by_name[name] for name in names)
     order = _writer_order(scene)
-    steps = {
-        name: (steps_of, after) for (name, steps_of), after in zip(order, _after(order), strict=True)
-    }
+    following = [*(name for name, _ in order[1:]), "success"]
+    steps = {name: (does, after) for (name, does), after in zip(order, following, strict=True)}
 
     def machine(stores: Stores, proc: Proc, _: tuple[Proc, ...]) -> Iterator[Step]:
         step, number, *_rest = proc
@@ -74,19 +67,19 @@ def _writer_order(scene: Scene) -> list[tuple[str, WriterStep]]:
     return [begin, look, packs, manifest, check, outcome]
 
 
-def _after(order: list[tuple[str, WriterStep]]) -> list[str]:
-    return [*(name for name, _ in order[1:]), "success"]
-
-
-def _begin(_: Scene, mine: Listed, store: int, after: str) -> Found:
+def _begin(scene: Scene, mine: Listed, store: int, after: str) -> Found:
+    """A lost answer is looked for, which changes nothing: only going on without it would."""
     yield "begin", store | mine.begin, after
+    if scene.mutant("unknown begin taken for there"):
+        yield "begin, never arrived", store, after
 
 
 def _look(scene: Scene, mine: Listed, store: int, after: str) -> Found:
-    """One listing; all it asks for only ever grows, so reading it in parts would pass no more often."""
+    """One listing; what it asks for only grows, so reading in parts would pass no more often."""
+    floor = highest_floor(scene, store, mine.session.timeline)
     if store & mine.closed and not scene.mutant("no closed check"):
         yield "look: closed", store, "ended"
-    elif mine.session.start < highest_floor(scene, store) and not scene.mutant("no floor check"):
+    elif mine.session.start < floor and not scene.mutant("no floor check"):
         yield "look: below the floor", store, "ended"
     elif mine.parent & ~store and not scene.mutant("parent's commit not checked"):
         yield "look: parent not committed", store, "ended"
@@ -142,157 +135,6 @@ def _gave_up(scene: Scene) -> str:
     return "fenced" if scene.mutant("unknown outcome called failed") else "gave up"
 
 
-# --- forgetter: closed, begins, fence, again, expired, sweep; and WAL: limit, floor, limit again, delete
-
-
-def forgetter(scene: Scene, at: int = HOME) -> tuple[Machine, Proc]:
-    """Memory: generation's number or WAL limit, mask of sessions to fence or segments to delete, jobs left."""
-    steps: dict[str, ForgetStep] = {
-        "plan": _plan,
-        "closed": _closed,
-        "begins": _begins,
-        "fence": _fence,
-        "again": _again,
-        "expired": _expired,
-        "sweep": _sweep,
-        "floor": _floor,
-        "limit again": _limit_again,
-        "delete": _delete,
-    }
-
-    def machine(stores: Stores, proc: Proc, procs: tuple[Proc, ...]) -> Iterator[Step]:
-        if proc[0] not in steps:
-            return
-        for label, store, then in steps[proc[0]](scene, at, stores[at], proc, procs):
-            yield label, changed(stores, at, store), then
-
-    return machine, ("plan", 0, 0, scene.jobs)
-
-
-ForgetFound = Iterator[tuple[str, int, Proc]]
-ForgetStep = Callable[[Scene, int, int, Proc, tuple[Proc, ...]], ForgetFound]
-
-
-def _done(proc: Proc) -> Proc:
-    jobs = proc[3] - 1
-    return ("plan" if jobs else "done", 0, 0, jobs)
-
-
-def _plan(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    """Choose one job. Which sessions are older than the patience is anybody's guess."""
-    jobs = proc[3]
-    for number, generation in enumerate(scene.generations):
-        if generation in scene.targets and may_go(scene, store, generation):
-            expired = store & scene.bits[f"expired/{generation}"]
-            first = "begins" if scene.mutant("begins listed before closed") else "closed"
-            yield f"plan {generation}", store, ("sweep" if expired else first, number, 0, jobs)
-    for x in scene.by_name.values():
-        if x.open(store):
-            yield f"fence {x.session.name}, older than the patience", _fenced(scene, x, store, _at), proc
-    for limit in wal_limits(scene, store) if scene.wal else ():
-        yield f"limit {limit}", store, ("floor", limit, 0, jobs)
-
-
-def _fenced(scene: Scene, x: Listed, store: int, at: int) -> int:
-    if store & x.slot:
-        return store
-    scoped = at == COPY and not scene.mutant("destination fence without scope")
-    kind = "fence-here" if scoped else "fence"
-    return store | scene.bits[f"{kind}/{x.session.name}"]
-
-
-def _closed(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    _step, number, todo, jobs = proc
-    generation = scene.generations[number]
-    after = "fence" if scene.mutant("begins listed before closed") else "begins"
-    yield f"closed {generation}", store | scene.bits[f"closed/{generation}"], (after, number, todo, jobs)
-
-
-def _begins(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    _step, number, _todo, jobs = proc
-    generation = scene.generations[number]
-    todo = sum(x.begin for x in scene.in_generation[generation] if x.open(store))
-    if scene.mutant("no fence"):
-        todo = 0
-    after = "closed" if scene.mutant("begins listed before closed") else "fence"
-    yield f"begins {generation}", store, (after, number, todo, jobs)
-
-
-def _fence(scene: Scene, at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    _step, number, todo, jobs = proc
-    left = [x for x in scene.in_generation[scene.generations[number]] if x.begin & todo]
-    if not left:
-        yield from _again(scene, at, store, proc, _)
-        return
-    x = left[0]
-    then = ("fence" if len(left) > 1 else "again", number, todo & ~x.begin, jobs)
-    yield f"fence {x.session.name}", _fenced(scene, x, store, at), then
-
-
-def _again(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    """The whole decision once more."""
-    _step, number, _todo, jobs = proc
-    generation = scene.generations[number]
-    proof = not scene.mutant("proof not looked at again")
-    if scene.mutant("no second look") or may_go(scene, store, generation, look_at_proof=proof):
-        yield f"again {generation}: goes", store, ("expired", number, 0, jobs)
-    else:
-        yield f"again {generation}: spared", store, _done(proc)
-
-
-def _expired(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    _step, number, _todo, jobs = proc
-    generation = scene.generations[number]
-    put = 0 if scene.mutant("no expired") else scene.bits[f"expired/{generation}"]
-    yield f"expired {generation}", store | put, ("sweep", number, 0, jobs)
-
-
-def _sweep(scene: Scene, at: int, store: int, proc: Proc, procs: tuple[Proc, ...]) -> ForgetFound:
-    generation = scene.generations[proc[1]]
-    waits = scene.patient and not scene.mutant("packs deleted without patience")
-    if waits and any(_reads(scene, p, at, generation) for p in procs):
-        return
-    gone = 0
-    for x in scene.in_generation[generation]:
-        gone |= x.own
-        if scene.mutant("fences deleted"):
-            gone |= x.fence
-    yield f"sweep {generation}", store & ~gone, _done(proc)
-
-
-def _reads(scene: Scene, proc: Proc, at: int, generation: str) -> bool:
-    if proc[0] not in RUNNING or at != HOME or not proc[3] & DRILLS:
-        return False
-    return list(scene.by_name.values())[proc[1]].session.generation == generation
-
-
-def _floor(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    limit = proc[1]
-    put = 0 if scene.mutant("no floor") else scene.floors[limit]
-    yield f"floor {limit}", store | put, ("limit again", limit, 0, proc[3])
-
-
-def _limit_again(scene: Scene, _at: int, store: int, proc: Proc, _: tuple[Proc, ...]) -> ForgetFound:
-    for again in wal_limits(scene, store):
-        limit = min(proc[1], again)
-        if scene.mutant("limit of the second listing alone"):
-            limit = again
-        if scene.mutant("limit of the first listing alone"):
-            limit = proc[1]
-        gone = sum(scene.wal[:limit]) & store
-        if not scene.mutant("no islands"):
-            gone &= ~islands(scene, store)
-        then = ("delete", limit, gone, proc[3]) if gone else _done(proc)
-        yield f"limit again {again}", store, then
-
-
-def _delete(scene: Scene, at: int, store: int, proc: Proc, procs: tuple[Proc, ...]) -> ForgetFound:
-    waits = scene.patient and not scene.mutant("WAL deleted without patience")
-    if waits and at == HOME and any(p[0] in RUNNING and p[3] & DRILLS for p in procs):
-        return
-    yield f"delete WAL below {proc[1]}", store & ~proc[2], _done(proc)
-
-
 # --- copier: outcomes, begin, look, packs, check, outcome, all at the destination -------------
 
 
@@ -329,7 +171,7 @@ def _copy_look(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
     there = stores[COPY]
     if there & (x.closed | x.expired):
         yield "look: closed", there, "left", 0
-    elif x.session.start < highest_floor(scene, there):
+    elif x.session.start < highest_floor(scene, there, x.session.timeline):
         yield "look: below the floor", there, "left", 0
     else:
         early = scene.mutant("copier looks before begin")
@@ -357,7 +199,10 @@ def _copy_wal(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
 def _copy_check(_: Scene, x: Listed, stores: Stores) -> CopyFound:
     """Everything the packlist names, used packs too, and WAL from start to end."""
     complete = not (x.whole | x.wal) & ~stores[COPY]
-    yield ("check", stores[COPY], "outcome", 0) if complete else ("check: incomplete", stores[COPY], "left", 0)
+    if complete:
+        yield "check", stores[COPY], "outcome", 0
+    else:
+        yield "check: incomplete", stores[COPY], "left", 0
 
 
 def _copy_outcome(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
@@ -383,8 +228,6 @@ COPIES = {
 
 # --- drill or restore: choose, manifest, packs, wal, evidence ---------------------------------
 
-DRILLS = 1 << 10  # marks a drill's memory, so that a forgetter's guard knows it
-
 
 def drill(scene: Scene) -> tuple[Machine, Proc]:
     """Memory: the chosen session's number; whether it wants the WAL after its end too."""
@@ -393,37 +236,41 @@ def drill(scene: Scene) -> tuple[Machine, Proc]:
     def machine(stores: Stores, proc: Proc, _: tuple[Proc, ...]) -> Iterator[Step]:
         step, number, further, mark = proc
         store = stores[HOME]
-        if step == "choose":
-            for chosen, x in enumerate(all_):
-                if x.live(store) and not x.damaged:
-                    yield f"choose {x.session.name}", stores, ("manifest", chosen, 0, mark)
-                    if _recoverable(scene, x, store):
-                        yield f"choose {x.session.name} and later", stores, ("manifest", chosen, 1, mark)
-            return
-        if step not in RUNNING and step != "evidence":
-            return
         x = all_[number]
-        if step == "evidence":
+        if step == "choose":
+            for label, chosen, later in _choices(scene, all_, store):
+                yield label, stores, ("manifest", chosen, later, mark)
+        elif step == "evidence":
             proof = scene.bits[f"proof/{x.session.generation}"]
-            yield "evidence", (store | proof, *stores[1:]), ("proven", number, further, mark)
-            return
-        wants, after = _wants(scene, x, further)[step]
-        if not wants & ~store:
-            yield step, stores, (after, number, further, mark)
-        else:
-            yield f"{step}: missing", stores, (_explains(scene, x, store, step), number, further, mark)
+            put = changed(stores, HOME, store | proof)
+            yield "evidence", put, ("proven", number, further, mark)
+        elif step in RUNNING:
+            wants, after = _wants(scene, x, further)[step]
+            missing = wants & ~store
+            label = f"{step}: missing" if missing else step
+            then = _explains(scene, x, store, step) if missing else after
+            yield label, stores, (then, number, further, mark)
 
     return machine, ("choose", 0, 0, DRILLS)
 
 
+def _choices(scene: Scene, among: tuple[Listed, ...], store: int) -> Iterator[tuple[str, int, int]]:
+    for number, x in enumerate(among):
+        if x.live(store) and not store & x.damage:
+            yield f"choose {x.session.name}", number, 0
+            if _recoverable(scene, x, store):
+                yield f"choose {x.session.name} and later", number, 1
+
+
 def _recoverable(scene: Scene, x: Listed, store: int) -> bool:
-    return bool(scene.wal) and not sum(scene.wal[x.session.start : scene.segments]) & ~store
+    wal = scene.wal[x.session.timeline][x.session.start : scene.segments]
+    return bool(wal) and not sum(wal) & ~store
 
 
 def _wants(scene: Scene, x: Listed, further: int) -> dict[str, tuple[int, str]]:
     """`whole` has the packs of used sessions beside its own objects."""
     end = scene.segments if further else x.session.end + 1
-    wal = sum(scene.wal[x.session.start : end])
+    wal = sum(scene.wal[x.session.timeline][x.session.start : end])
     return {
         "manifest": (x.own & ~x.packs, "packs"),
         "packs": (x.whole & ~(x.own & ~x.packs), "wal"),
@@ -435,7 +282,7 @@ def _explains(scene: Scene, x: Listed, store: int, step: str) -> str:
     """Something is missing: `expired` says why, or for WAL the floor; else it is damage."""
     if store & x.expired:
         return "told"
-    below = x.session.start < highest_floor(scene, store)
+    below = x.session.start < highest_floor(scene, store, x.session.timeline)
     if step == "wal" and below and not scene.mutant("floor not read by restores"):
         return "told"
     return "damage"
@@ -445,15 +292,27 @@ def _explains(scene: Scene, x: Listed, store: int, step: str) -> str:
 
 
 def stream(scene: Scene) -> tuple[Machine, Proc]:
-    """Puts the further WAL segments, one after the other."""
+    """Puts the further WAL segments of the last timeline, one after the other."""
+    wal = scene.wal[scene.timelines[-1]]
 
     def machine(stores: Stores, proc: Proc, _: tuple[Proc, ...]) -> Iterator[Step]:
         number = proc[1]
-        if number < len(scene.wal):
-            put = changed(stores, HOME, stores[HOME] | scene.wal[number])
+        if number < len(wal):
+            put = changed(stores, HOME, stores[HOME] | wal[number])
             yield f"wal/{number}", put, ("stream", number + 1, 0, 0)
 
     return machine, ("stream", scene.segments, 0, 0)
+
+
+def scrub(scene: Scene, name: str) -> tuple[Machine, Proc]:
+    """Finds a session damaged, at any time."""
+    damage = scene.bits[f"damage/{name}"]
+
+    def machine(stores: Stores, proc: Proc, _: tuple[Proc, ...]) -> Iterator[Step]:
+        if proc[0] == "damage evidence":
+            yield "damage evidence", changed(stores, HOME, stores[HOME] | damage), ("done", 0, 0, 0)
+
+    return machine, ("damage evidence", 0, 0, 0)
 
 
 def reader(scene: Scene, name: str) -> tuple[Machine, Proc]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from tests.protocol.machine import Composition, Proc, Scene, State, Stores, newest_sound
+from tests.protocol.machine import Composition, Listed, Scene, State, Stores, newest_sound
 
 Property = Callable[[State], str | None]  # a name and what is wrong, or None
 
@@ -12,7 +12,7 @@ def properties(composition: Composition) -> list[Property]:
     scene = composition.scene
     return [
         lambda state: _first(_of_stores(scene, state[0])),
-        lambda state: _first(_of_processes(composition, state[0], state[1])),
+        lambda state: _first(_of_processes(composition, state)),
     ]
 
 
@@ -32,13 +32,13 @@ def overwritten(scene: Scene, old: Stores, new: Stores) -> str | None:
 def _of_stores(scene: Scene, stores: Stores) -> Iterator[str]:
     for at, store in enumerate(stores):
         where = "at home" if at == 0 else "at the copy"
-        yield from (f"{found} {where}" for found in _complete(scene, store))
+        yield from (f"{found} {where}" for found in _complete(scene, store, at))
         yield from (f"{found} {where}" for found in _kept(scene, store, at))
 
 
-def _complete(scene: Scene, store: int) -> Iterator[str]:
+def _complete(scene: Scene, store: int, at: int) -> Iterator[str]:
     """S1, and S6 at the copy."""
-    newest = newest_sound(scene, store)
+    newest = newest_sound(scene.by_name.values(), store)
     for x in scene.by_name.values():
         if not x.live(store):
             continue
@@ -49,30 +49,39 @@ def _complete(scene: Scene, store: int) -> Iterator[str]:
             yield f"S1: {name} is visible without its WAL from start to end"
         if x.parent & ~store:
             yield f"S1: {name} is visible and its parent never was committed"
-        if x.session.kept and not x.session.ageing or x in newest:
-            if sum(scene.wal[x.session.start : scene.segments]) & ~store:
+        if (x.session.kept and not x.session.ageing) or x in newest:
+            timelines = scene.timelines if name in scene.committed[at] else (x.session.timeline,)
+            if any(_gap(scene, x, t, store) for t in timelines if t >= x.session.timeline):
                 yield f"S1: WAL after the kept or newest {name} is gone"
 
 
+def _gap(scene: Scene, x: Listed, timeline: int, store: int) -> bool:
+    """WAL that was there at first and is needed to go on from this commit."""
+    there = sum(scene.wal[timeline][x.session.start : scene.segments])
+    there &= ~sum(scene.bits[name] for name in scene.absent)
+    return bool(there & ~store)
+
+
 def _kept(scene: Scene, store: int, at: int) -> Iterator[str]:
-    """S2 for commits nobody looked at before they vanished, S3 for the newest and the last proven."""
+    """S2: no fresh commit vanishes; S3: the newest and the last proven stay."""
     everyone = scene.by_name.values()
     commits = [x for x in everyone if store & x.commit]
     for x in commits:
         if store & x.expired and x.session.retained:
             yield f"S2: the fresh commit {x.session.name} vanished with its generation"
-    sound = [x for x in commits if not x.damaged]
+    sound = [x for x in commits if not store & x.damage]
     if sound and max(sound, key=lambda x: x.session.rank).expired & store:
         yield "S3: the newest sound commit is expired"
-    if scene.committed[at] and not any(x.live(store) and not x.damaged for x in everyone):
+    if scene.committed[at] and not any(x.live(store) for x in sound):
         yield "S3: no sound commit is left"
     proofs = [g for g in scene.generations if store & scene.bits[f"proof/{g}"]]
     if scene.proven and not any(x.live(store) for g in proofs for x in scene.in_generation[g]):
         yield "S3: the last proven generation is expired"
 
 
-def _of_processes(composition: Composition, stores: Stores, procs: tuple[Proc, ...]) -> Iterator[str]:
-    scene, home = composition.scene, stores[0]
+def _of_processes(composition: Composition, state: State) -> Iterator[str]:
+    (home, *_), procs = state
+    scene = composition.scene
     for proc, names in zip(procs, composition.sessions, strict=True):
         step = proc[0]
         if step in ("success", "fenced", "ended") and names:

@@ -21,10 +21,10 @@ class Writer(Protocol):
 
     def write(self, view: bytes | memoryview) -> None: ...
     def zero(self, length: int) -> None:
-        """A hole: so many zeros at this place, which cost nothing and are a hole again when restored."""
+        """A hole: so many zeros at this place; a hole again when restored."""
 
     def close(self, entry: Entry | None = None) -> None:
-        """Done: the file is what was written. `entry` replaces the one given at the start (a size known late)."""
+        """Done: the file is what was written. `entry` replaces the one given at the start."""
 
     def abandon(self) -> None:
         """The file changed while it was read: forget what was written of it."""
@@ -49,17 +49,17 @@ class Save(Protocol):
         """What the last snapshot of the generation holds there; None in a full."""
 
     def mark(self, path: str) -> str:
-        """The change mark kept with the parent's entry, in the local cache only ('' when there is none)."""
+        """The change mark kept with the parent's entry, in the local cache only; '' if none."""
 
     def put(self, entry: Entry) -> None:
         """No bytes: folders, links."""
 
     def same(self, entry: Entry, mark: str = "") -> None:
-        """Unchanged content: the parent's extents. Cheapest when `entry` is the object `parent` returned."""
+        """Unchanged content: the parent's extents. Cheapest with the object `parent` gave."""
 
     def write(self, entry: Entry, cut: Cut, mark: str = "") -> Writer: ...
     def whole(self, entry: Entry, content: bytes | memoryview, mark: str = "") -> None:
-        """A small file at once: the same as write(PLAIN), write, close, but cheap enough for a million."""
+        """A small file at once: write(PLAIN), write, close, but cheap enough for a million."""
 
     def splice(self, entry: Entry, size: int, mark: str = "") -> Splicer: ...
 
@@ -70,8 +70,16 @@ class Reader(Protocol):
     def entries(self) -> Iterator[Entry]:
         """All of it, sorted by path."""
 
-    def tree(self, entries: Iterable[Entry], root: Path, *, as_root: bool = False) -> None:
-        """Write these below root: folders, files (packs in order), links last; durable when it returns."""
+    def tree(
+        self,
+        entries: Iterable[Entry],
+        root: Path,
+        *,
+        as_root: bool = False,
+        top: Entry | None = None,
+    ) -> None:
+        """Write these below root: folders, files (packs in order), links last; durable when it
+        returns. `top` is what root itself becomes."""
 
     def stream(self, entry: Entry) -> BinaryIO:
         """One file, in order."""

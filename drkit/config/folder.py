@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from drkit.config.environment import environment
 from drkit.config.nodes import LIMIT, Keys, Refused, config_error, decoded, parsed
-from drkit.config.schema import POLICY, homes
+from drkit.config.schema import POLICY, homes, zone
 from drkit.config.shapes import Reading, read
 from drkit.errors import ConfigError
 from drkit.model.entry import text as shown_text
@@ -49,7 +48,7 @@ def parse_policy(data: bytes, origin: str, timezone: str | None = None) -> Polic
     assert isinstance(made, Policy)
     if not _names_zone(root):
         local = environment().timezone if timezone is None else timezone
-        made = replace(made, schedule=replace(made.schedule, timezone=_zone(local)))
+        made = replace(made, schedule=replace(made.schedule, timezone=_machines_zone(local)))
     return replace(made, text=text, origin=origin)
 
 
@@ -58,11 +57,11 @@ def _names_zone(root: Keys) -> bool:
     return pair is not None and isinstance(pair[1], Keys) and pair[1].find("timezone") is not None
 
 
-def _zone(name: str) -> tzinfo:
-    """The machine's, which no policy is to blame for: what zoneinfo doesn't know counts as UTC."""
+def _machines_zone(name: str) -> tzinfo:
+    """No policy is to blame for it: what zoneinfo doesn't know counts as UTC."""
     try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, LookupError):
+        return zone(name)
+    except ValueError:
         return UTC
 
 
@@ -73,13 +72,22 @@ def _bytes(path: Path) -> bytes:
         raise _unreadable(path, error) from None
     except ValueError:
         raise ConfigError(f"{_shown(path)}: no file can be called that") from None
-    with open(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ConfigError(f"{_shown(path)}: not a file")
-        try:
-            return file.read(LIMIT + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from None
+        return _read(fd)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> bytes:
+    """One byte more than is accepted, so that too much is seen."""
+    data = b""
+    while len(data) <= LIMIT and (piece := os.read(fd, LIMIT + 1 - len(data))):
+        data += piece
+    return data
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:

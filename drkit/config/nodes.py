@@ -124,9 +124,9 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> Refused:
     mark = error.problem_mark or error.context_mark
-    at = 0 if mark is None else mark.line
-    lines = _BREAK.split(text)
-    shown = lines[at] if at < len(lines) else ""
+    lines = _BREAK.split(text.rstrip())
+    at = 0 if mark is None else min(mark.line, len(lines) - 1)  # the end may be a line too far
+    shown = lines[at]
     if "\t" in shown[: len(shown) - len(shown.lstrip())]:
         return Refused(at + 1, "a tab at the start of a line: YAML wants blanks there")
     said = ", ".join(part for part in (error.problem, error.context) if part)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -74,9 +74,9 @@ def _compression(text: str) -> int:
     return int(found[1])
 
 
-def _zone(text: str) -> tzinfo:
+def zone(text: str) -> tzinfo:
     try:
-        return ZoneInfo(text)
+        return UTC if text == "UTC" else ZoneInfo(text)
     except (OSError, ValueError, LookupError):  # a folder, a path that leads out, no such zone
         raise ValueError(
             f"{text[:60]!r} is not a time zone: write it like Europe/Berlin or UTC"
@@ -277,7 +277,7 @@ _SCHEDULE = Section(
         Key(name="forget", shape=_WHEN, says="when to apply the retention", absent="never"),
         Key(
             name="timezone",
-            shape=Word(says="a time zone: Europe/Berlin", parse=_zone),
+            shape=Word(says="a time zone: Europe/Berlin", parse=zone),
             says="whose clock these times are of",
             absent="the machine's own",
         ),
@@ -328,7 +328,7 @@ POLICY = Section(
         Key(
             name="version",
             shape=Word(says=str(policy.VERSION), parse=_version),
-            says="of this kind of file",
+            says="the version of this kind of file",
         ),
         Key(name="name", shape=_NAME_WORD, says="what people and commands call it"),
         Key(

@@ -166,7 +166,7 @@ def _section(shape: Section, node: Node, where: str, reading: Reading) -> object
         return reading.tell(node.line, where, f"{_kind(node)} where {shape.says} are wanted")
     made = _values(shape, node, where, reading)
     for key in shape.keys:
-        if node.find(key.name) is None and default(shape, key.name) is MISSING:
+        if key.name not in made and default(shape, key.name) is MISSING:
             path = _below(where, key.name)
             made[key.name] = reading.tell(node.line, path, f"missing ({key.says})")
     if _any_bad(made.values()):
@@ -192,7 +192,8 @@ def _values(shape: Section, node: Keys, where: str, reading: Reading) -> dict[st
             first = f"stands here twice, first in line {lines[name.text]}"
             made[name.text] = reading.tell(name.line, path, first)
         elif key is None:
-            _unknown(shape, name, where, reading)
+            meant = _unknown(shape, name, where, reading)
+            made.update({meant: BAD} if meant else {})
         elif _is_empty(value):
             empty = "has no value: write one, or leave the key out"
             made[name.text] = reading.tell(name.line, path, empty)
@@ -225,10 +226,11 @@ def _line_of(node: Keys, path: tuple[str, ...]) -> int:
     return line
 
 
-def _unknown(shape: Section, name: Scalar, where: str, reading: Reading) -> None:
+def _unknown(shape: Section, name: Scalar, where: str, reading: Reading) -> str | None:
+    """Tells it; the known key that was meant, as that one need not be told as missing."""
     if name.text in shape.later:
         reading.tell(name.line, _below(where, name.text), "not in this version of drkit yet")
-        return
+        return None
     known = [key.name for key in shape.keys]
     near = difflib.get_close_matches(name.text, [*known, *sorted(shape.later)], n=1)
     home = reading.homes.get(name.text)
@@ -239,3 +241,4 @@ def _unknown(shape: Section, name: Scalar, where: str, reading: Reading) -> None
     else:
         more = f"known here: {', '.join(known)}"
     reading.tell(name.line, where, f"unknown key {quoted(name.text)} ({more})")
+    return near[0] if near and near[0] in known else None

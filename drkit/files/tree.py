@@ -17,7 +17,7 @@ from drkit.files.selection import selected
 from drkit.files.stat import Describer, made_up_devices, said, settled_before
 from drkit.files.tally import Tally, shown
 from drkit.files.walk import Limits, Tools, Walk
-from drkit.model.entry import text
+from drkit.model.entry import Entry, text
 from drkit.model.snapshot import Facts, Snapshot
 from drkit.source import Reader, Save, Target
 from drkit.system import System
@@ -79,7 +79,7 @@ class FilesSource:
 
     def _facts(self, tally: Tally, root: os.stat_result) -> Facts:
         top: dict[str, str | int] = {"root_uid": root.st_uid, "root_gid": root.st_gid}
-        top["root_mode"] = f"{root.st_mode & 0o7777:04o}"
+        top |= {"root_mode": f"{root.st_mode & 0o7777:04o}", "root_mtime": str(root.st_mtime_ns)}
         return Facts(
             kind=self.kind,
             label=text(os.fspath(self._plan.root)),
@@ -92,7 +92,18 @@ class FilesSource:
 
     def restore(self, snapshot: Snapshot, reader: Reader, into: Target) -> None:
         entries = selected(reader, into.paths, snapshot.facts.label)
-        reader.tree(entries, into.into, as_root=into.as_root)
+        reader.tree(entries, into.into, as_root=into.as_root, top=_top(snapshot.facts))
+
+
+def _top(facts: Facts) -> Entry | None:
+    """The root has no line of its own: a path is never empty."""
+    mode, mtime = facts.details.get("root_mode"), facts.details.get("root_mtime")
+    uid, gid = facts.details.get("root_uid"), facts.details.get("root_gid")
+    if not (isinstance(mode, str) and mode.isdigit() and isinstance(mtime, str)):
+        return None
+    if not (isinstance(uid, int) and isinstance(gid, int)):
+        return None
+    return Entry(path="", type="dir", mode=int(mode, 8), uid=uid, gid=gid, mtime=int(mtime))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: str = ""
     mtime: int = 0  # nanoseconds since 1970
     size: int = 0
-    target: str = ""  # of a link: what it holds; of a hardlink: the path of the first name; in text form
+    target: str = ""  # of a link what it holds, of a hardlink its first name's path
     xattrs: dict[str, str] = {}  # values in base64
     extents: tuple[int, ...] = ()  # flat: record number, offset in it, length; record 0 is zeros
     facts: dict[str, str | int] = {}  # what the source knows (a checksum, a tablespace)
@@ -35,7 +35,7 @@ _ESCAPED = re.compile(r"\\(\\|x[89a-f][0-9a-f])")
 
 
 def text(path: str) -> str:
-    r"""A file system's path (with surrogates for bytes that are no UTF-8) as text: `\` doubled, odd bytes as `\xNN`."""
+    r"""A file system's path as text: `\` doubled, bytes that are no UTF-8 as `\xNN`."""
     if path.isascii() and "\\" not in path:
         return path
     doubled = path.replace("\\", "\\\\")

@@ -1,4 +1,4 @@
-"""Files as lists of extents: flat integers of record number, offset in it, length; record 0 is zeros."""
+"""Files as flat lists of extents: record number, offset in it, length; record 0 is zeros."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

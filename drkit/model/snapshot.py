@@ -9,15 +9,15 @@ BackupKind = Literal["full", "incremental"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Stands in clear and signed beside every backup, because hosts without an identity plan with it."""
+    """Signed and in clear beside every backup: hosts without an identity plan with it."""
 
     kind: str  # files, postgres-physical, …
     label: str  # what a person calls it
-    system: str | None = None  # which thing it is, where it has an id (PostgreSQL's system identifier)
+    system: str | None = None  # its own id, where it has one (PostgreSQL's)
     files: int = 0
     bytes: int = 0  # of the source, as restored
     damaged: bool = False  # the source itself was damaged or partly unreadable: exit 8
-    notes: tuple[str, ...] = ()  # what a restorer should know, a line each (unreadable files, damaged pages)
+    notes: tuple[str, ...] = ()  # what a restorer should know (unreadable files), a line each
     details: dict[str, str | int] = field(default_factory=dict)  # the source's own: LSNs, versions
 
 
@@ -32,11 +32,11 @@ class Snapshot:
     ended: datetime
     stored: datetime  # the store's own time of the outcome
     facts: Facts
-    signer: str  # "ed25519:…" as it signed
-    pinned: bool  # the signer is pinned as a writer; without a policy nothing is
     hash: str  # SHA-256 of the outcome object, hex
     heads: tuple[tuple[str, str], ...]  # (generation, hash) of the commits it had seen
-    recipients: tuple[str, ...]  # fingerprints, from the generation's `open`
     manifest: tuple[int, str]  # size and SHA-256
     packlist: tuple[int, str]
     added: int = 0  # bytes this session put
+    signer: str = ""  # "ed25519:…" as it signed
+    pinned: bool = False  # the signer is pinned as a writer; without a policy nothing is
+    recipients: tuple[str, ...] = ()  # fingerprints, from the generation's `open`

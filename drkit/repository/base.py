@@ -86,7 +86,9 @@ def choose_base(
         return _full(plan, system, "first backup from this machine, or its memory is gone")
     data = cache.get("memory")
     memory = None if data is None else msgspec.msgpack.decode(data, type=_Memory)
-    why = "asked for" if plan.kind == "full" else _why_full(repository, plan, history, memory, system)
+    why = (
+        "asked for" if plan.kind == "full" else _why_full(repository, plan, history, memory, system)
+    )
     if why or memory is None:
         cache.__exit__()
         return _full(plan, system, why)
@@ -155,7 +157,8 @@ def _check_origin(plan: SessionPlan, history: History) -> None:
     for g in history.generations.values():
         if g.open is not None and g.open.source != plan.origin:
             raise ConfigError(
-                f"this policy's backups are of {_words(g.open.source)}, not of {_words(plan.origin)}",
+                f"this policy's backups are of {_words(g.open.source)}, "
+                f"not of {_words(plan.origin)}",
                 hint="set a new `id:` in the policy; the old backups stay readable",
             )
 

@@ -1,8 +1,9 @@
-"""What a host remembers of its generation: files, chunks, records, packs; losing it costs one full backup."""
+"""What a host remembers of its generation; losing it costs one full backup."""
 
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,6 +21,7 @@ create table files (k integer primary key, path text unique, mark text, line blo
 create table pages (path text primary key, ids blob) without rowid;
 """
 _BATCH = 2000
+_BLOOM = 1 << 24  # bits: a full asks the table only after an id that may be there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Record:
 
 
 class Cache:
-    """One transaction a session: it counts only when `commit` is called, after the outcome is durable."""
+    """One transaction a session: it counts from `commit` on, after the outcome is durable."""
 
     def __init__(self, path: Path, *, fresh: bool) -> None:
         self._path = path
@@ -65,6 +67,8 @@ class Cache:
         self._next_record = self._one("select coalesce(max(n), 0) from records") + 1
         self._seen = bytearray(self._top // 8 + 1)
         self._new: list[tuple[str, str, bytes]] = []
+        self._new_chunks: dict[bytes, tuple[int, int, int]] = {}
+        self._maybe = bytearray(_BLOOM // 8) if fresh else None
         self._run = self._db.execute
 
     def __enter__(self) -> Self:
@@ -123,13 +127,33 @@ class Cache:
 
     # chunks, records, packs
     def chunk(self, id: bytes) -> tuple[int, int, int] | None:
+        new = self._new_chunks.get(id)
+        if new is not None:
+            return new
+        if self._maybe is not None:
+            bit = int.from_bytes(id[:3], "little")
+            if not self._maybe[bit >> 3] >> (bit & 7) & 1:
+                return None
         row: tuple[int, int, int] | None = self._run(
             "select record, at, length from chunks where id = ?", (id,)
         ).fetchone()
         return row
 
-    def add_chunk(self, id: bytes, record: int, at: int, length: int) -> None:
-        self._run("insert or ignore into chunks values (?, ?, ?, ?)", (id, record, at, length))
+    def add_chunk(self, id: bytes, place: tuple[int, int, int]) -> None:
+        """Record, offset in it, length."""
+        self._new_chunks[id] = place
+        if self._maybe is not None:
+            bit = int.from_bytes(id[:3], "little")
+            self._maybe[bit >> 3] |= 1 << (bit & 7)
+        if len(self._new_chunks) >= _BATCH:
+            self._flush_chunks()
+
+    def _flush_chunks(self) -> None:
+        """Sorted, because they go to random places of a tree."""
+        rows = sorted((id, *place) for id, place in self._new_chunks.items())
+        with _disk(self._path):
+            self._db.executemany("insert or ignore into chunks values (?, ?, ?, ?)", rows)
+        self._new_chunks.clear()
 
     def reserve(self) -> int:
         """The number of the next record."""
@@ -140,7 +164,12 @@ class Cache:
         self._run("insert into records (n, id, raw) values (?, ?, ?)", (n, id, raw))
 
     def add_pack(
-        self, session: str, number: int, size: int, sha256: bytes, at: Iterable[tuple[int, int, int]]
+        self,
+        session: str,
+        number: int,
+        size: int,
+        sha256: bytes,
+        at: Iterable[tuple[int, int, int]],
     ) -> None:
         """`at`: number, offset and stored length of each of its records."""
         with _disk(self._path):
@@ -176,6 +205,7 @@ class Cache:
     def commit(self) -> None:
         """From now on this is what the host remembers."""
         self._flush()
+        self._flush_chunks()
         with _disk(self._path):
             self._forget_unseen()
             self._db.execute("commit")
@@ -205,18 +235,13 @@ def _publish(new: Path, path: Path) -> None:
         os.close(folder)
 
 
-class _disk:
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
     """SQLite's and the disk's words for "full" become one error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        if isinstance(error, (sqlite3.DatabaseError, OSError)):
-            raise DiskError(
-                f"the state in {self._path.parent} could not be written: {error}",
-                hint="free some room there and run again; the last backup is not touched",
-            ) from error
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise DiskError(
+            f"the state in {path.parent} could not be written: {error}",
+            hint="free some room there and run again; the last backup is not touched",
+        ) from error

@@ -43,7 +43,9 @@ class Fetcher:
         self._zstd = zstandard.ZstdDecompressor()
         self._openers: dict[str, Opener] = {}
 
-    def records(self, pack: Pack, indexes: Sequence[int]) -> Iterator[tuple[int, memoryview | Damaged]]:
+    def records(
+        self, pack: Pack, indexes: Sequence[int]
+    ) -> Iterator[tuple[int, memoryview | Damaged]]:
         """Plaintexts in the order of their place in the pack; each view is valid until the next."""
         try:
             opener = self._opener(pack)
@@ -87,7 +89,7 @@ class Fetcher:
             yield start, end, group
 
     def _opener(self, pack: Pack) -> Opener:
-        """One envelope a session; a pack of another envelope than its session's is opened by its own."""
+        """One envelope a session, as its packs all carry the same."""
         known = self._openers.get(pack.session)
         if known is not None:
             return known
@@ -116,6 +118,7 @@ class Fetcher:
         plain = self._out[:raw]
         if n != raw or blake3(plain, key=self._opening.id_key).digest(16) != id:
             return Damaged(
-                f"record {places.numbers[i]} in {self._opening.name_of(pack)} is not what was sealed"
+                f"record {places.numbers[i]} in {self._opening.name_of(pack)} "
+                "is not what was sealed"
             )
         return plain

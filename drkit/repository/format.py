@@ -36,8 +36,8 @@ class Row:
 
 
 def contents_id(session: str) -> bytes:
-    """The table of contents is sealed under its session; not under the pack's number, because a name
-    that is taken makes the same bytes go to the next one."""
+    """Of the session and not of the pack's number: where a name is taken, the same bytes go to
+    the next one."""
     return hashlib.sha256(b"contents " + session.encode()).digest()[:16]
 
 
@@ -59,7 +59,7 @@ def decode_rows(data: bytes, end: int) -> list[Row]:
 
 
 def padme(size: int) -> int:
-    """The padded size: at most 12 % more, and few distinct sizes are left to tell contents apart."""
+    """At most 12 % more, and few sizes are left to tell contents apart by."""
     if size < 2:
         return size
     exponent = size.bit_length() - 1

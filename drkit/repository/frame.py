@@ -1,4 +1,4 @@
-"""Opening packs and manifests: envelope, trailer, table of contents, records; everything checked before it is used."""
+"""Opening packs and manifests: everything is checked before it is used."""
 
 import mmap
 from collections.abc import Iterable, Iterator
@@ -60,7 +60,7 @@ def rows_of(data: bytes | mmap.mmap, name: str, opener: Opener) -> list[Row]:
 
 
 def unpack(data: memoryview, limit: int) -> bytes:
-    """One zstd frame whose declared size is within the limit; a bomb is refused before it unfolds."""
+    """One zstd frame of a declared size within the limit: a bomb doesn't unfold."""
     try:
         declared = zstandard.frame_content_size(data)
         if not 0 <= declared <= limit:

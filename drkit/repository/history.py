@@ -1,8 +1,8 @@
-"""What the store says happened in a domain: generations, sessions, outcomes, and who signed them."""
+"""What the store says happened in a domain, and who signed it."""
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from drkit.crypto.sign import signer_text
@@ -12,7 +12,16 @@ from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
 from drkit.repository.repository import Repository
-from drkit.repository.signed import Closed, Commit, Expired, Fence, Open, Where, decode, decode_outcome
+from drkit.repository.signed import (
+    Closed,
+    Commit,
+    Expired,
+    Fence,
+    Open,
+    Where,
+    decode,
+    decode_outcome,
+)
 from drkit.stores.base import Stored
 
 _LIMIT = 64 << 10
@@ -61,9 +70,7 @@ class History:
 
     def heads(self) -> tuple[tuple[str, str], ...]:
         named = {hash for s in self.commits for _, hash in s.heads}
-        return tuple(
-            sorted((s.generation, s.hash) for s in self.commits if s.hash not in named)
-        )
+        return tuple(sorted((s.generation, s.hash) for s in self.commits if s.hash not in named))
 
     def tampered(self) -> list[Finding]:
         return [f for f in self.findings if f.level == "fail"]
@@ -126,9 +133,7 @@ def _sort_in(history: History, stored: Stored) -> None:
             pass
 
 
-def _read_generation(
-    repository: Repository, history: History, g: Generation, pins: Pins
-) -> None:
+def _read_generation(repository: Repository, history: History, g: Generation, pins: Pins) -> None:
     where = Where(repository=repository.id, domain=history.domain, generation=g.id)
     if g.opened is not None:
         g.open = _opened(repository, history, where, pins)
@@ -140,9 +145,7 @@ def _read_generation(
         _outcome(repository, history, g, session, stored, pins)
 
 
-def _opened(
-    repository: Repository, history: History, where: Where, pins: Pins
-) -> Open | None:
+def _opened(repository: Repository, history: History, where: Where, pins: Pins) -> Open | None:
     try:
         name = names.opened(where.domain, where.generation or "")
         found, public = decode(Open, repository.store.read(name, _LIMIT), where)
@@ -184,9 +187,7 @@ def _outcome(
     stored: Stored,
     pins: Pins,
 ) -> None:
-    where = Where(
-        repository=repository.id, domain=history.domain, generation=g.id, session=session
-    )
+    where = Where(repository=repository.id, domain=history.domain, generation=g.id, session=session)
     try:
         data = repository.store.read(stored.name, _LIMIT)
         found, public = decode_outcome(data, where)
@@ -199,47 +200,46 @@ def _outcome(
     elif isinstance(found, Fence):
         g.fences[session] = found
     else:
-        g.commits[session] = _snapshot(history, g, session, stored, found, data, public, bool(trusted))
-
-
-def _snapshot(
-    history: History,
-    g: Generation,
-    session: str,
-    stored: Stored,
-    commit: Commit,
-    data: bytes,
-    public: bytes,
-    pinned: bool,
-) -> Snapshot:
-    if abs(stored.modified - commit.ended) > _CLOCKS_APART:
-        history.findings.append(
-            Finding(
-                level="warn",
-                what="clock",
-                message=f"session {session}: its writer says it ended {commit.ended:%Y-%m-%d %H:%M}, "
-                f"its store {stored.modified:%Y-%m-%d %H:%M}",
-                hint="compare the clocks of both; retention counts under both times",
-            )
+        _check_clocks(history, session, stored, found)
+        recipients = () if g.open is None else g.open.recipients
+        g.commits[session] = replace(
+            _snapshot(where, stored, found, data),
+            signer=signer_text(public),
+            pinned=bool(trusted),
+            recipients=recipients,
         )
+
+
+def _snapshot(where: Where, stored: Stored, commit: Commit, data: bytes) -> Snapshot:
     return Snapshot(
-        domain=history.domain,
-        generation=g.id,
-        session=session,
+        domain=where.domain,
+        generation=where.generation or "",
+        session=where.session or "",
         kind=commit.kind,
         parent=commit.parent,
         begun=commit.begun,
         ended=commit.ended,
         stored=stored.modified,
         facts=commit.facts,
-        signer=signer_text(public),
-        pinned=pinned,
         hash=hashlib.sha256(data).hexdigest(),
         heads=commit.heads,
-        recipients=() if g.open is None else g.open.recipients,
         manifest=commit.manifest,
         packlist=commit.packlist,
         added=commit.added,
+    )
+
+
+def _check_clocks(history: History, session: str, stored: Stored, commit: Commit) -> None:
+    if abs(stored.modified - commit.ended) <= _CLOCKS_APART:
+        return
+    history.findings.append(
+        Finding(
+            level="warn",
+            what="clock",
+            message=f"session {session}: its writer says it ended "
+            f"{commit.ended:%Y-%m-%d %H:%M}, its store {stored.modified:%Y-%m-%d %H:%M}",
+            hint="compare the clocks of both; retention counts under both times",
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""What a restore is about to write, on disk and sorted by the place of its bytes, so that memory stays bounded."""
+"""What a restore will write, on disk and sorted by where its bytes are: memory stays bounded."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -123,4 +123,3 @@ class Layout:
 def _piece(i: int, offset: int, length: int, path: str, at: int, line: bytes | None) -> Piece:
     entry = None if line is None else decode_entry(line)
     return Piece(i=i, offset=offset, length=length, path=path, at=at, entry=entry)
-

@@ -1,4 +1,4 @@
-"""A manifest being read, line by line and strictly in its order; nothing in it is believed unchecked."""
+"""A manifest being read, strictly in its order; nothing in it is believed unchecked."""
 
 from array import array
 from bisect import bisect_left

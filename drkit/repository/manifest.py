@@ -1,4 +1,4 @@
-"""What a snapshot consists of, written as JSON lines: head, packs, records, files sorted by path, end."""
+"""What a snapshot consists of, as JSON lines: head, packs, records, files by path, end."""
 
 from collections.abc import Callable, Iterable
 
@@ -26,6 +26,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     bytes: int
     policy: str  # the policy file as it was
+    notes: tuple[str, ...] = ()  # names stand here and not in the commit, which the store can read
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +51,6 @@ class EndLine(msgspec.Struct, frozen=True):
     end: End
 
 
-
-
 _entries = msgspec.json.Decoder(Entry)
 _mores = msgspec.json.Decoder(MoreLine)
 
@@ -74,8 +73,10 @@ def encode_file(entry: Entry, extents: tuple[int, ...], size: int | None = None)
     if not extents:
         return line
     lines = [line[:-1] + b',"extents":' + _encode(extents[:_PER_LINE]) + b"}"]
-    for start in range(_PER_LINE, len(extents), _PER_LINE):
-        lines.append(b'{"more":' + _encode(extents[start : start + _PER_LINE]) + b"}")
+    lines += (
+        b'{"more":' + _encode(extents[start : start + _PER_LINE]) + b"}"
+        for start in range(_PER_LINE, len(extents), _PER_LINE)
+    )
     return b"\n".join(lines)
 
 

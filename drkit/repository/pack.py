@@ -1,8 +1,10 @@
-"""One object being written: sealed records past the page cache into a nameless file, then frame and padding."""
+"""One object being written: sealed records past the page cache into a nameless file."""
 
+import errno
 import hashlib
 import mmap
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +38,6 @@ def nameless(folder: Path) -> int:
         try:
             return os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
         except OSError:
-            import tempfile
-
             fd, path = tempfile.mkstemp(dir=folder)
             os.unlink(path)
             return fd
@@ -58,7 +58,7 @@ class Finished:
 
 @dataclass(slots=True, kw_only=True)
 class PackWriter:
-    """Owned by one worker: its own compressor, staging buffer and hash, so that there are no locks."""
+    """Owned by one worker, with its own buffer and hash, so that there are no locks."""
 
     session: str
     magic: bytes
@@ -79,7 +79,7 @@ class PackWriter:
 
     def __post_init__(self) -> None:
         self._fd = nameless(self.folder)
-        try:  # the page cache is left alone, which saves a fifth of the time; where refused, buffered
+        try:  # past the page cache, which saves a fifth of the time; where refused, through it
             self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_DIRECT)
         except OSError:
             self._direct = -1
@@ -97,7 +97,9 @@ class PackWriter:
         end = (len(self._rows) + 1) * ROW.size + SEALED_MORE + TAIL.size + 128
         return self.size + raw + (raw >> 8) + 1024 + SEALED_MORE + end <= self.limit
 
-    def add(self, number: int, kind: int, id: bytes, nonce: bytes, data: bytes | memoryview) -> None:
+    def add(
+        self, number: int, kind: int, id: bytes, nonce: bytes, data: bytes | memoryview
+    ) -> None:
         """Seal one record; its plaintext may be reused when this returns."""
         offset = self.size
         stored = self._seal(kind, id, nonce, self.compressor.compress(data))
@@ -188,8 +190,6 @@ class PackWriter:
                 _pwrite(self._direct, self._view[:whole], self._written)
                 return
             except OSError as error:
-                import errno
-
                 if error.errno != errno.EINVAL:
                     raise
                 os.close(self._direct)

@@ -1,13 +1,9 @@
-"""Pages compared with the parent's: 32 KiB rows first, their 8 KiB pages only when a row differs."""
-
-from typing import TYPE_CHECKING
+"""Pages compared with the parent's: 32 KiB rows first, 8 KiB pages when a row differs."""
 
 from blake3 import blake3
 
 from drkit.model.entry import Entry
-
-if TYPE_CHECKING:
-    from drkit.repository.save import Hand
+from drkit.repository.writers import Desk, PieceSplicer
 
 PAGE = 8 << 10
 ROW = 32 << 10
@@ -19,18 +15,18 @@ ENTRY = ROW_ID + PAGE_ID * (ROW // PAGE)  # what is remembered of a row
 class PageWriter:
     """Implements `source.Writer` for Cut.PAGES: storage grows with changed pages only."""
 
-    def __init__(self, hand: "Hand", entry: Entry, mark: str) -> None:
-        self._hand = hand
+    def __init__(self, desk: Desk, entry: Entry, mark: str) -> None:
+        self._desk = desk
         self._entry = entry
         self._mark = mark
-        self._old = hand.cache.pages(entry.path) or b""
-        parent = hand.parent(entry.path)
+        self._old = desk.pages(entry.path)
+        parent = desk.parent(entry.path)
         self._known = 0 if parent is None or not self._old else parent.size
         self._ids = bytearray()
         self._row = bytearray(ROW)
         self._fill = 0
         self._done = 0
-        self._splicer = hand.splice(entry, 0, mark)
+        self._splicer = PieceSplicer(desk, entry, 0, mark)
 
     def write(self, view: bytes | memoryview) -> None:
         view = memoryview(view)
@@ -58,14 +54,14 @@ class PageWriter:
     def close(self, entry: Entry | None = None) -> None:
         if self._fill:
             self._take(memoryview(self._row)[: self._fill])
-        self._hand.cache.set_pages(self._entry.path, bytes(self._ids))
+        self._desk.set_pages(self._entry.path, bytes(self._ids))
         self._splicer.finish(entry or self._entry, self._done)
 
     def abandon(self) -> None:
         return
 
     def _take(self, row: memoryview) -> None:
-        key = self._hand.id_key
+        key = self._desk.id_key
         at = len(self._ids)
         id = blake3(row, key=key).digest(ROW_ID)
         old = self._old[at : at + ENTRY]
@@ -81,7 +77,7 @@ class PageWriter:
         start: int | None = None
         for i in range(0, ROW, PAGE):
             page = row[i : i + PAGE]
-            id = blake3(page, key=self._hand.id_key).digest(PAGE_ID) if len(page) else bytes(8)
+            id = blake3(page, key=self._desk.id_key).digest(PAGE_ID) if len(page) else bytes(8)
             self._ids += id
             known = self._done + i + len(page) <= self._known
             if known and old[i // 1024 : i // 1024 + PAGE_ID] == id:

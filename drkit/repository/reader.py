@@ -55,11 +55,9 @@ class SnapshotReader:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  closed by the stack
+            file = stack.enter_context(tempfile.TemporaryFile())
             self._download(file)
-            self._data = stack.enter_context(
-                mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-            )
+            self._data = stack.enter_context(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
             envelope = envelope_of(self._data, MANIFEST_MAGIC)
             self._keys: Keys = split_keys(self._unwrap(envelope, self._snapshot))
             opener = self._opener(self._keys.session_key)
@@ -69,7 +67,10 @@ class SnapshotReader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._stack.close()
 
@@ -88,7 +89,9 @@ class SnapshotReader:
             try:
                 file.write(view)
             except OSError as error:
-                raise DiskError(f"no room for a manifest of {size} bytes: {error.strerror}") from error
+                raise DiskError(
+                    f"no room for a manifest of {size} bytes: {error.strerror}"
+                ) from error
         if digest.hexdigest() != sha256:
             raise Damaged(
                 f"{name} is not the manifest that was signed",
@@ -101,9 +104,7 @@ class SnapshotReader:
 
     def lines(self) -> Lines:
         return Lines(
-            split_lines(
-                blocks(self._data, self._rows, self._manifest_opener, self._keys.id_key)
-            )
+            split_lines(blocks(self._data, self._rows, self._manifest_opener, self._keys.id_key))
         )
 
     def entries(self) -> Iterator[Entry]:
@@ -128,19 +129,32 @@ class SnapshotReader:
         )
 
     def stream(self, entry: Entry) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(_Stream(self.opening(), entry), 1 << 20))
+        return cast("BinaryIO", io.BufferedReader(_Stream(self.opening(), entry), 1 << 20))
 
-    def tree(self, entries: Iterable[Entry], root: Path, *, as_root: bool = False) -> None:
+    def tree(
+        self,
+        entries: Iterable[Entry],
+        root: Path,
+        *,
+        as_root: bool = False,
+        top: Entry | None = None,
+    ) -> None:
         layout = Layout(entries, self.places)
         try:
-            _Restore(self, layout, root, as_root, self._system).run()
+            _Restore(self, layout, root, self._system, as_root=as_root).run(top)
         finally:
             layout.close()
 
 
 class _Restore:
     def __init__(
-        self, reader: SnapshotReader, layout: Layout, root: Path, as_root: bool, system: System
+        self,
+        reader: SnapshotReader,
+        layout: Layout,
+        root: Path,
+        system: System,
+        *,
+        as_root: bool,
     ) -> None:
         self._reader = reader
         self._layout = layout
@@ -149,7 +163,7 @@ class _Restore:
         self._system = system
         self._damage: dict[str, str] = {}  # path → why
 
-    def run(self) -> None:
+    def run(self, top: Entry | None) -> None:
         self._check_room()
         task = f"restore into {self._root}"
         self._task = task
@@ -163,7 +177,7 @@ class _Restore:
                 writer.create(entry)
             opening = self._reader.opening()
             parallel(self._layout.loads(), lambda: _Worker(self, opening, self._writer()))
-            self._end(writer)
+            self._end(writer, top)
         self._system.tell(Finished(task=task))
         self._report()
 
@@ -184,7 +198,7 @@ class _Restore:
                 hint="make room or restore to another disk",
             )
 
-    def _end(self, writer: TreeWriter) -> None:
+    def _end(self, writer: TreeWriter, top: Entry | None) -> None:
         for path in self._damage:
             writer.remove(path)
         for entry in self._layout.in_pieces():
@@ -197,6 +211,8 @@ class _Restore:
                 writer.link(entry)
         for entry in self._layout.folders(deepest_first=True):
             writer.dress(entry)
+        if top is not None:
+            writer.dress_top(top)
         writer.durable()
 
     def hit(self, path: str, why: str) -> None:
@@ -232,7 +248,10 @@ class _Worker:
         return self._load
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._writer.__exit__(kind, error, at)
 

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from blake3 import blake3
 
 from drkit.crypto.seal import record_id
-from drkit.model.entry import ZEROS, Entry
-from drkit.model.extents import Change, append, splice, total
+from drkit.model.entry import Entry
 from drkit.repository.cache import Cache
 from drkit.repository.chunker import Chunker
 from drkit.repository.format import RECORD, SMALL
 from drkit.repository.manifest import decode_file, encode_file
 from drkit.repository.pages import PageWriter
 from drkit.repository.transfer import Job, Sealing
+from drkit.repository.writers import ContentWriter, PieceSplicer, PlainWriter
 from drkit.source import Cut, Writer
 
 
 class Hand:
-    """Implements `source.Save`."""
+    """Implements `source.Save`, and the desk its writers work at."""
 
     def __init__(
         self, cache: Cache, sealing: Sealing, id_key: bytes, drain: Callable[[], None]
@@ -28,7 +28,7 @@ class Hand:
         self.sealed = 0  # plaintext bytes that were new
         self._cache = cache
         self._sealing = sealing
-        self._id_key = id_key
+        self.id_key = id_key
         self._drain = drain
         self._chunker = Chunker(id_key)
         self._bundle: memoryview | None = None
@@ -90,17 +90,15 @@ class Hand:
         extents = self.small(content, size) if size else ()
         self.file(entry, extents, size, mark)
 
-    def splice(self, entry: Entry, size: int, mark: str = "") -> "PieceSplicer":
+    def splice(self, entry: Entry, size: int, mark: str = "") -> PieceSplicer:
         return PieceSplicer(self, entry, size, mark)
 
     # for the writers
-    @property
-    def id_key(self) -> bytes:
-        return self._id_key
+    def pages(self, path: str) -> bytes:
+        return self._cache.pages(path) or b""
 
-    @property
-    def cache(self) -> Cache:
-        return self._cache
+    def set_pages(self, path: str, ids: bytes) -> None:
+        self._cache.set_pages(path, ids)
 
     def first_chunk(self, view: memoryview) -> int:
         return self._chunker.first(view)
@@ -129,17 +127,15 @@ class Hand:
             self._cache.change(row[0], mark, line)
 
     def small(self, content: bytes | memoryview, size: int) -> tuple[int, int, int]:
-        """Content that shares a record with its neighbours; stored once."""
-        id = blake3(content, key=self._id_key).digest(16)
+        id = blake3(content, key=self.id_key).digest(16)
         known = self._cache.chunk(id)
         if known is not None and known[2] == size:
             return known
         extent = self.share(content, size)
-        self._cache.add_chunk(id, *extent)
+        self._cache.add_chunk(id, extent)
         return extent
 
     def share(self, content: bytes | memoryview, size: int) -> tuple[int, int, int]:
-        """Room in the shared record for at most a record's worth."""
         if self._bundle is not None and self._fill + size > RECORD:
             self.seal_bundle()
         if self._bundle is None:
@@ -155,24 +151,22 @@ class Hand:
         if self._bundle is None:
             return
         buffer, self._bundle = self._bundle, None
-        id = record_id(self._id_key, buffer[: self._fill])
+        id = record_id(self.id_key, buffer[: self._fill])
         self._submit(self._bundle_number, id, buffer, self._fill)
 
     def chunk(self, buffer: memoryview, length: int) -> tuple[tuple[int, int, int], bool]:
-        """A chunk as a record of its own, and whether the buffer was taken for it."""
-        id = record_id(self._id_key, buffer[:length])
+        id = record_id(self.id_key, buffer[:length])
         known = self._cache.chunk(id)
         if known is not None and known[2] == length:
             return known, False
         number = self._cache.reserve()
-        self._cache.add_chunk(id, number, 0, length)
+        self._cache.add_chunk(id, (number, 0, length))
         self._submit(number, id, buffer, length)
         return (number, 0, length), True
 
     def plain(self, buffer: memoryview, length: int) -> tuple[int, int, int]:
-        """A record that nothing is compared with; the buffer is taken."""
         number = self._cache.reserve()
-        self._submit(number, record_id(self._id_key, buffer[:length]), buffer, length)
+        self._submit(number, record_id(self.id_key, buffer[:length]), buffer, length)
         return number, 0, length
 
     def _submit(self, number: int, id: bytes, buffer: memoryview, length: int) -> None:
@@ -180,121 +174,3 @@ class Hand:
         self.sealed += length
         self._drain()
         self._sealing.submit(Job(number=number, id=id, buffer=buffer, length=length))
-
-
-class _Filling:
-    """A writer with a buffer of one record that is emptied when full."""
-
-    def __init__(self, hand: Hand, entry: Entry, mark: str) -> None:
-        self._hand = hand
-        self._entry = entry
-        self._mark = mark
-        self._extents: list[int] = []
-        self._buffer = hand.buffer()
-        self._fill = 0
-
-    def write(self, view: bytes | memoryview) -> None:
-        done = 0
-        while done < len(view):
-            part = min(len(view) - done, RECORD - self._fill)
-            self._buffer[self._fill : self._fill + part] = view[done : done + part]
-            self._fill += part
-            done += part
-            if self._fill == RECORD:
-                self._full()
-
-    def zero(self, length: int) -> None:
-        self._drain()
-        append(self._extents, ZEROS, 0, length)
-
-    def close(self, entry: Entry | None = None) -> None:
-        self._drain()
-        self._hand.give_back(self._buffer)
-        extents = tuple(self._extents)
-        self._hand.file(entry or self._entry, extents, total(extents), self._mark)
-
-    def abandon(self) -> None:
-        self._hand.give_back(self._buffer)
-
-    def _tail(self) -> None:
-        """What is left and small goes to the shared record."""
-        if self._fill:
-            extent = self._hand.small(self._buffer[: self._fill], self._fill)
-            append(self._extents, *extent)
-            self._fill = 0
-
-    def _full(self) -> None:
-        raise NotImplementedError
-
-    def _drain(self) -> None:
-        raise NotImplementedError
-
-
-class ContentWriter(_Filling):
-    """Cut where the content says so; a chunk the generation knows is not stored again."""
-
-    def _full(self) -> None:
-        self._cut(self._hand.first_chunk(self._buffer))
-
-    def _drain(self) -> None:
-        while self._fill > SMALL:
-            self._cut(self._hand.first_chunk(self._buffer[: self._fill]))
-        self._tail()
-
-    def _cut(self, length: int) -> None:
-        old, rest = self._buffer, self._fill - length
-        extent, taken = self._hand.chunk(old, length)
-        append(self._extents, *extent)
-        if taken:  # the workers read the old one: only the rest moves
-            self._buffer = self._hand.buffer()
-        self._buffer[:rest] = old[length : self._fill]
-        self._fill = rest
-
-
-class PlainWriter(_Filling):
-    """Records of a whole record's length, so that offsets stay aligned."""
-
-    def _full(self) -> None:
-        append(self._extents, *self._hand.plain(self._buffer, self._fill))
-        self._buffer = self._hand.buffer()
-        self._fill = 0
-
-    def _drain(self) -> None:
-        if self._fill > SMALL:
-            self._full()
-        self._tail()
-
-
-class PieceSplicer:
-    """Implements `source.Splicer`: pieces share records in the order in which they come."""
-
-    def __init__(self, hand: Hand, entry: Entry, size: int, mark: str) -> None:
-        self._hand = hand
-        self._entry = entry
-        self._size = size
-        self._mark = mark
-        self._changes: list[Change] = []
-        old = hand.parent(entry.path)
-        self._parent = () if old is None else old.extents
-
-    def at(self, offset: int, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        for start in range(0, len(view), RECORD):
-            part = view[start : start + RECORD]
-            record, at, length = self._hand.share(part, len(part))
-            self._note(offset + start, length, record, at)
-
-    def zero(self, offset: int, length: int) -> None:
-        self._note(offset, length, ZEROS, 0)
-
-    def _note(self, offset: int, length: int, record: int, at: int) -> None:
-        if length:
-            change = Change(offset=offset, length=length, record=record, at=at)
-            self._changes.append(change)
-
-    def close(self) -> None:
-        self.finish(self._entry, self._size)
-
-    def finish(self, entry: Entry, size: int) -> None:
-        extents = splice(self._parent, self._changes, size)
-        self._hand.file(entry, extents, size, self._mark)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from mmap import mmap
 from pathlib import Path
 
@@ -267,6 +267,7 @@ class Session:
             files=facts.files,
             bytes=facts.bytes,
             policy=self._plan.policy,
+            notes=facts.notes,
         )
 
     # 5
@@ -297,7 +298,8 @@ class Session:
             digest.update(view)
         if digest.digest() != put.sha256:
             raise StoreError(
-                f"{self._store.url} gives other bytes for {name} than were put; nothing was committed",
+                f"{self._store.url} gives other bytes for {name} than were put; "
+                "nothing was committed",
                 hint="check the store with: drkit doctor",
             )
 
@@ -309,7 +311,7 @@ class Session:
             begun=self._begun,
             ended=self._system.now(),
             heads=history.heads(),
-            facts=facts,
+            facts=replace(facts, notes=()),
             packlist=(self._packlist.size, self._packlist.sha256.hex()),
             manifest=(self._manifest.size, self._manifest.sha256.hex()),
             tools={"restore.py": hashlib.sha256(tool("restore.py")).hexdigest()},
@@ -338,23 +340,23 @@ class Session:
 def put_outcome(store: Store, name: str, data: bytes, session: str) -> None:
     """The commit point: read back and compared, whatever the put said."""
     try:
-        store.put(name, body(data))
-    except AlreadyExists:
-        pass
+        try:
+            store.put(name, body(data))
+        except AlreadyExists:
+            pass
+        found = store.read(name, len(data) + 1024)
     except StoreError as error:
-        raise StoreError(
-            f"outcome unknown: the last object of session {session} was sent and not answered: {error}",
-            hint="drkit list shows whether it counts; the next drkit backup is safe either way",
-        ) from error
-    try:
-        found = store.read(name, len(data) + 1 << 10)
-    except StoreError as error:
-        raise StoreError(
-            f"outcome unknown: session {session} could not be read back: {error}",
-            hint="drkit list shows whether it counts; the next drkit backup is safe either way",
-        ) from error
+        raise _unknown(session, error) if error.transient else error
     if found != data:
         raise fenced(session)
+
+
+def _unknown(session: str, error: StoreError) -> StoreError:
+    return StoreError(
+        f"outcome unknown: the last object of session {session} got no answer: {error}",
+        hint="drkit list shows whether it counts; the next drkit backup is safe either way",
+        transient=True,
+    )
 
 
 def fenced(session: str) -> Busy:
@@ -365,7 +367,7 @@ def fenced(session: str) -> Busy:
 
 
 class Verifier:
-    """Opens a sealed record again and compares it with what was read: the host can never do it later."""
+    """Opens what was just sealed and compares: the host can never do it later."""
 
     def __init__(self, level: str, opener: Opener, id_key: bytes) -> None:
         self._every = {"all": 1, "sampled": _SAMPLED, "none": 0}[level]
@@ -385,6 +387,6 @@ class Verifier:
         n = self._zstd.stream_reader(self._plain[:got]).readinto(self._out)
         if n != job.length or record_id(self._id_key, self._out[:n]) != job.id:
             raise Damaged(
-                "a record that was just sealed does not open to what was read; nothing was committed",
+                "a record just sealed does not open to what was read; nothing was committed",
                 hint="this machine's memory or processor is not sound: test them",
             )

@@ -1,4 +1,4 @@
-"""The only threads: workers that seal records into packs, putters that send packs, the restore pool."""
+"""The only threads: sealing workers, putters that send packs, the restore pool."""
 
 import os
 import queue
@@ -100,7 +100,7 @@ class Tools:
 
 
 class Sealing:
-    """Records in, packs put: each worker owns one open pack, so that nothing is shared but queues."""
+    """Records in, packs put: each worker owns one open pack, only queues are shared."""
 
     def __init__(
         self,
@@ -123,7 +123,10 @@ class Sealing:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         for worker in self._workers:
             worker.drop()
@@ -216,7 +219,7 @@ def parallel(
     make: Callable[[], AbstractContextManager[Callable[[T], None]]],
     threads: int = RESTORERS,
 ) -> None:
-    """Each thread makes its own worker; items come from the calling thread; the first error ends it."""
+    """Each thread makes its own worker; items come from the caller; the first error ends it."""
     crew: _Crew[T] = _Crew(threads, threads)
     crew.start(make)
     try:

@@ -1,4 +1,4 @@
-"""Files written below a root, part by part without following links; nobody's word is taken for a path."""
+"""Files written below a root, part by part and without following links."""
 
 import base64
 import ctypes
@@ -41,7 +41,10 @@ class TreeWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         for fd in (*self._folders.values(), *self._files.values(), self._top):
             os.close(fd)
@@ -60,7 +63,9 @@ class TreeWriter:
         if error.errno == errno.EEXIST:
             return Damaged(f"{where}: the snapshot holds two entries of this name")
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            return Damaged(f"{where}: a part of the path is no folder: nothing is written through it")
+            return Damaged(
+                f"{where}: a part of the path is no folder: nothing is written through it"
+            )
         return DiskError(
             f"{where}: {error.strerror}",
             hint=f"{self._root} is not complete: remove it, make room, and restore again",
@@ -133,6 +138,10 @@ class TreeWriter:
                 self._dress(fd, entry)
             finally:
                 os.close(fd)
+
+    def dress_top(self, entry: Entry) -> None:
+        with self._errors(""):
+            self._dress(self._top, entry)
 
     def remove(self, path: str) -> None:
         folder, name = self._place(path)
@@ -220,9 +229,7 @@ def _write_at(fd: int, view: memoryview, offset: int) -> None:
 
 
 def _sync_range(fd: int, offset: int, length: int, flags: int) -> None:
-    _libc.sync_file_range(
-        fd, ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(flags)
-    )
+    _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(flags))
 
 
 def _owner(entry: Entry) -> tuple[int, int]:

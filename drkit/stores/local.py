@@ -308,6 +308,7 @@ def _when(seconds: float, path: str, key: str) -> datetime:
 @contextmanager
 def _given(_folder: int, body: Body) -> Iterator[tuple[int, str]]:
     assert body.fd is not None
+    os.utime(body.fd)  # a pack may have been written for hours
     yield body.fd, f"/proc/self/fd/{body.fd}"
 
 
@@ -329,13 +330,12 @@ def _fill(fd: int, body: Body) -> None:
 
 
 def _seal(fd: int, size: int, path: str) -> int:
-    """Durable, private, dated now; how many names it has."""
+    """Durable and private; how many names it has."""
     found = os.fstat(fd)
     if found.st_size != size:
         raise StoreError(f"write {path}: {found.st_size} of {size} bytes came")
     if stat.S_IMODE(found.st_mode) != 0o600:
         os.fchmod(fd, 0o600)
-    os.utime(fd)
     os.fsync(fd)
     return found.st_nlink
 

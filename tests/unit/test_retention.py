@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,9 @@ def commit(days: float, name: str = "", apart: float = 0, *, complete: bool = Tr
     return Commit(session=session, ended=ended, stored=ended - apart * DAY, complete=complete)
 
 
-def gen(days: float, *commits: Commit, proven: float | None = None, closed: bool = False) -> Generation:
+def gen(
+    days: float, *commits: Commit, proven: float | None = None, closed: bool = False
+) -> Generation:
     made = commits or (commit(days),)
     return Generation(
         id=f"g{days:g}",
@@ -77,9 +80,8 @@ def test_weekly_monthly_and_yearly_hold_the_first_of_each_period() -> None:
     found = plan(days, Rules(keep=7 * DAY, weekly=4, monthly=3, yearly=2), NOW)
     dates = {d.generation: NOW - int(d.generation[1:]) * DAY for d in found.decisions}
     held = {dates[g].date().isoformat() for g in found.keep if dates[g] < NOW - 7 * DAY}
-    assert held == {"2026-11-09", "2026-11-02", "2026-10-26", "2026-11-01", "2026-10-01",
-                    "2026-09-01", "2026-01-01", "2025-01-01"} - {"2026-10-01", "2026-09-01"} | {
-                    "2026-10-01", "2026-09-01"}  # fmt: skip
+    weeks = {"2026-11-09", "2026-11-02", "2026-10-26"}  # Mondays; that of the 16th is within keep
+    assert held == {*weeks, "2026-11-01", "2026-10-01", "2026-09-01", "2026-01-01", "2025-01-01"}
     first = next(g for g, date in dates.items() if date.date().isoformat() == "2026-11-01")
     assert reasons(found, first) == ("monthly 1 of 3",)
     gone = next(g for g, date in dates.items() if date.date().isoformat() == "2026-08-01")
@@ -89,8 +91,8 @@ def test_weekly_monthly_and_yearly_hold_the_first_of_each_period() -> None:
 def test_a_pause_of_a_year_eats_no_weekly() -> None:
     old = [gen(400 + 7 * week) for week in range(6)]
     found = plan([*old, gen(1)], Rules(keep=7 * DAY, weekly=4), NOW)
-    assert len(found.keep) == 4
-    assert found.expire == ("g435", "g428", "g421")[:2] or len(found.expire) == 3
+    assert found.keep == ("g414", "g407", "g400", "g1")
+    assert reasons(found, "g414") == ("weekly 4 of 4",)
 
 
 def test_a_stolen_key_pushes_nothing_out_of_a_week_that_has_its_backup() -> None:
@@ -185,9 +187,7 @@ def test_an_open_session_is_left_in_peace_for_the_patience() -> None:
     busy = replace(gen(100), pending=(young, stale))
     found = plan([busy, gen(1)], KEEP, NOW)
     assert found.expire == ()
-    assert reasons(found, "g100") == (
-        "open session younger than patience: it began 3 h ago",
-    )
+    assert reasons(found, "g100") == ("open session younger than patience: it began 3 h ago",)
     assert found.fence == (("g100", "stale"),)
     later = plan([busy, gen(1)], KEEP, NOW + DAY)
     assert later.expire == ("g100",)
@@ -285,7 +285,7 @@ def after(before: Sequence[Generation], found: Plan) -> list[Generation]:
     return [g for g in before if g.id not in found.expire]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(generations(), RULES)
 def test_what_must_stay_stays(before: list[Generation], rules: Rules) -> None:
     found = plan(before, rules, NOW)
@@ -306,29 +306,31 @@ def test_what_must_stay_stays(before: list[Generation], rules: Rules) -> None:
     for g in live:
         if g.id in found.expire:
             assert rules.keep is not None
-            assert all(NOW - c.ended > rules.keep and NOW - c.stored > rules.keep for c in g.commits)
+            assert all(
+                NOW - c.ended > rules.keep and NOW - c.stored > rules.keep for c in g.commits
+            )
             assert all(NOW - p.begun > rules.patience for p in g.pending)
             assert not g.proven or any(o.proven and o.sound and not o.closed for o in left)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(generations(), RULES)
 def test_a_second_plan_finds_nothing_more(before: list[Generation], rules: Rules) -> None:
     found = plan(before, rules, NOW)
     assert plan(after(before, found), rules, NOW).expire == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(generations(), RULES, st.randoms(use_true_random=False))
 def test_the_order_of_what_comes_in_means_nothing(
-    before: list[Generation], rules: Rules, random: "object"
+    before: list[Generation], rules: Rules, random: Random
 ) -> None:
     shuffled = [replace(g, commits=g.commits[::-1], pending=g.pending[::-1]) for g in before[::-1]]
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert plan(before, rules, NOW) == plan(shuffled, rules, NOW)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(generations(), generations(), RULES)
 def test_garbage_takes_nothing_that_keep_holds(
     good: list[Generation], garbage: list[Generation], rules: Rules
@@ -340,7 +342,7 @@ def test_garbage_takes_nothing_that_keep_holds(
             assert decision.generation in with_garbage.keep
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(generations(), RULES, st.integers(0, 5000), st.integers(0, 5000))
 def test_time_alone_takes_only_what_ages_out(
     before: list[Generation], rules: Rules, a: int, b: int

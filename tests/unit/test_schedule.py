@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -44,7 +45,9 @@ RULES = (
     "monthly last 03:00",
 )
 MOMENTS = st.datetimes(
-    min_value=datetime(1999, 1, 1), max_value=datetime(2037, 12, 31), timezones=st.just(UTC)
+    min_value=datetime(1999, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
+    max_value=datetime(2037, 12, 31),  # noqa: DTZ001 - as above
+    timezones=st.just(UTC),
 )
 
 
@@ -136,7 +139,7 @@ def test_hours_go_on_through_a_change_of_clocks() -> None:
     for _ in range(6):
         slot = next_slot(rule, slot, BERLIN)
         seen.append(slot)
-    assert [b - a for a, b in zip(seen, seen[1:], strict=False)] == [timedelta(hours=1)] * 5
+    assert [b - a for a, b in pairwise(seen)] == [timedelta(hours=1)] * 5
 
 
 @settings(max_examples=60)
@@ -187,15 +190,24 @@ def history(*runs: tuple[str, str], incremental: bool = True) -> History:
         ([("full", "2026-03-10 01:59")], "2026-03-10 02:00", "full"),
         ([("full", "2026-03-09 02:00")], "2026-03-10 05:00", "full"),  # late, yet it counts
         ([("full", "2026-03-10 05:00")], "2026-03-10 05:30", None),
-        ([("full", "2026-03-01 02:00"), ("incremental", "2026-03-10 11:00")], "2026-03-10 11:30",
-         "full"),
-        ([("full", "2026-03-10 02:00"), ("incremental", "2026-03-10 11:00")], "2026-03-10 11:59",
-         None),
-        ([("full", "2026-03-10 02:00"), ("incremental", "2026-03-10 11:00")], "2026-03-10 12:00",
-         "incremental"),
+        (
+            [("full", "2026-03-01 02:00"), ("incremental", "2026-03-10 11:00")],
+            "2026-03-10 11:30",
+            "full",
+        ),
+        (
+            [("full", "2026-03-10 02:00"), ("incremental", "2026-03-10 11:00")],
+            "2026-03-10 11:59",
+            None,
+        ),
+        (
+            [("full", "2026-03-10 02:00"), ("incremental", "2026-03-10 11:00")],
+            "2026-03-10 12:00",
+            "incremental",
+        ),
         ([("incremental", "2026-03-10 11:00")], "2026-03-10 11:30", "full"),
     ],
-)  # fmt: skip
+)
 def test_due(runs: list[tuple[str, str]], now: str, kind: str | None) -> None:
     assert due(NIGHTLY, history(*runs), at(now)).kind == kind
 

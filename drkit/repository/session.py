@@ -12,7 +12,7 @@ import msgspec
 import zstandard
 
 from drkit.crypto.recipients import seal_envelope
-from drkit.crypto.seal import Opener, Sealer, record_id
+from drkit.crypto.seal import Opener, Sealer
 from drkit.errors import AlreadyExists, Busy, Damaged, StoreError
 from drkit.model.finding import Finding
 from drkit.model.snapshot import Facts
@@ -23,21 +23,19 @@ from drkit.repository.format import (
     MANIFEST_MAGIC,
     PACK_MAGIC,
     PACK_TARGET,
-    RECORD,
-    RECORD_STORED,
 )
 from drkit.repository.history import Generation, History, missing, read_generation, read_history
 from drkit.repository.manifest import Head, ManifestWriter, write_lines
 from drkit.repository.pack import Finished, PackWriter, staging_buffer
-from drkit.repository.repository import Repository, body, tool
+from drkit.repository.recheck import Recheck
+from drkit.repository.repository import Repository, body, put_if_absent, tool
 from drkit.repository.save import Hand
 from drkit.repository.signed import Begin, Commit, Open, Where, encode
-from drkit.repository.transfer import Job, Sealing, Tools
+from drkit.repository.transfer import Sealing, Tools
 from drkit.source import Source
 from drkit.stores.base import Body, Store
 from drkit.system import System
 
-_SAMPLED = 16  # one record in so many is opened again before it is put
 _LOOK_AGAIN = 4 << 20
 
 
@@ -167,7 +165,7 @@ class Session:
         opener = Opener(self._session_key, *self._ids)
         return Tools(
             open_pack=lambda: self._writer(PACK_MAGIC, PACK_TARGET, compressor, staging),
-            check=Verifier(self._plan.verify, opener, self._base.id_key),
+            check=Recheck(self._plan.verify, opener, self._base.id_key),
         )
 
     def _writer(
@@ -340,13 +338,12 @@ class Session:
 def put_outcome(store: Store, name: str, data: bytes, session: str) -> None:
     """The commit point: read back and compared, whatever the put said."""
     try:
-        try:
-            store.put(name, body(data))
-        except AlreadyExists:
-            pass
+        put_if_absent(store, name, data)
         found = store.read(name, len(data) + 1024)
     except StoreError as error:
-        raise _unknown(session, error) if error.transient else error
+        if error.transient:
+            raise _unknown(session, error) from error
+        raise
     if found != data:
         raise fenced(session)
 
@@ -364,29 +361,3 @@ def fenced(session: str) -> Busy:
         f"session {session} was fenced by a forget while it ran; nothing was committed",
         hint="run drkit backup again",
     )
-
-
-class Verifier:
-    """Opens what was just sealed and compares: the host can never do it later."""
-
-    def __init__(self, level: str, opener: Opener, id_key: bytes) -> None:
-        self._every = {"all": 1, "sampled": _SAMPLED, "none": 0}[level]
-        self._opener = opener
-        self._id_key = id_key
-        self._count = 0
-        self._plain = memoryview(bytearray(RECORD_STORED))
-        self._out = memoryview(bytearray(RECORD))
-        self._zstd = zstandard.ZstdDecompressor()
-
-    def __call__(self, job: Job, pack: PackWriter) -> None:
-        self._count += 1
-        if not self._every or self._count % self._every != 1 % self._every:
-            return
-        sealed, row = pack.last()
-        got = self._opener.open_into(row.kind, row.id, sealed, self._plain)
-        n = self._zstd.stream_reader(self._plain[:got]).readinto(self._out)
-        if n != job.length or record_id(self._id_key, self._out[:n]) != job.id:
-            raise Damaged(
-                "a record just sealed does not open to what was read; nothing was committed",
-                hint="this machine's memory or processor is not sound: test them",
-            )

@@ -163,11 +163,11 @@ def _hours(rule: Rule, now: datetime, zone: tzinfo, step: int) -> Iterator[datet
 
 
 def _days(rule: Rule, now: datetime, zone: tzinfo, step: int) -> Iterator[datetime]:
-    """From two days beyond now: no time zone is further from UTC, no gap of a clock wider.
+    """From a day beyond now, as a gap may carry a time of yesterday into today.
 
     A time that a clock skips is as much later as the gap is long; one it shows twice is the first.
     """
-    day = now.astimezone(zone).date() - timedelta(days=2 * step)
+    day = now.astimezone(zone).date() - timedelta(days=step)
     while True:
         if _falls(rule, day):
             yield datetime.combine(day, rule.at, zone).astimezone(UTC)

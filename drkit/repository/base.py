@@ -14,7 +14,7 @@ from drkit.errors import ConfigError
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import BackupKind, Facts
-from drkit.repository.cache import Cache
+from drkit.repository.cache import Cache, Unsound
 from drkit.repository.history import Generation, History
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Origin
@@ -84,8 +84,7 @@ def choose_base(
     cache = _open_cache(plan.state)
     if cache is None:
         return _full(plan, system, "first backup from this machine, or its memory is gone")
-    data = cache.get("memory")
-    memory = None if data is None else msgspec.msgpack.decode(data, type=_Memory)
+    memory = _memory(cache)
     why = (
         "asked for" if plan.kind == "full" else _why_full(repository, plan, history, memory, system)
     )
@@ -108,7 +107,15 @@ def _open_cache(state: Path) -> Cache | None:
         return None
     try:
         return Cache(path, fresh=False)
-    except (sqlite3.DatabaseError, ConfigError):
+    except Unsound:
+        return None
+
+
+def _memory(cache: Cache) -> _Memory | None:
+    try:
+        data = cache.get("memory")
+        return None if data is None else msgspec.msgpack.decode(data, type=_Memory)
+    except (msgspec.MsgspecError, sqlite3.DatabaseError):
         return None
 
 

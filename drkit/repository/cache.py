@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from drkit.errors import DiskError
+from drkit.errors import Busy, DiskError, DrkitError
 
 _TABLES = """
 create table meta (key text primary key, value blob) without rowid;
@@ -20,6 +20,7 @@ create table chunks (id blob primary key, record integer, at integer, length int
 create table files (k integer primary key, path text unique, mark text, line blob);
 create table pages (path text primary key, ids blob) without rowid;
 """
+_REFUSALS = (sqlite3.DatabaseError,)
 _BATCH = 2000
 _BLOOM = 1 << 24  # bits: a full asks the table only after an id that may be there
 
@@ -43,6 +44,10 @@ class Record:
     stored: int
 
 
+class Unsound(DiskError):
+    """The file is no sound database."""
+
+
 class Cache:
     """One transaction a session: it counts from `commit` on, after the outcome is durable."""
 
@@ -55,16 +60,11 @@ class Cache:
                 name.unlink(missing_ok=True)
         with _disk(path):
             self._db = sqlite3.connect(self._file, isolation_level=None)
-            self._db.execute("pragma cache_size = -16000")
-            self._db.execute(f"pragma journal_mode = {'off' if fresh else 'delete'}")
-            self._db.execute(f"pragma synchronous = {'off' if fresh else 'full'}")
-            self._db.execute("pragma locking_mode = exclusive")
-            self._db.execute("begin immediate")
-            if fresh:
-                for statement in _TABLES.split(";\n"):
-                    self._db.execute(statement)
-        self._top = self._one("select coalesce(max(k), 0) from files")
-        self._next_record = self._one("select coalesce(max(n), 0) from records") + 1
+            try:
+                self._begin()
+            except sqlite3.Error:
+                self._db.close()
+                raise
         self._seen = bytearray(self._top // 8 + 1)
         self._new: list[tuple[str, str, bytes]] = []
         self._new_chunks: dict[bytes, tuple[int, int, int]] = {}
@@ -74,10 +74,29 @@ class Cache:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def _begin(self) -> None:
+        self._db.execute("pragma cache_size = -16000")
+        self._db.execute(f"pragma journal_mode = {'off' if self._fresh else 'delete'}")
+        self._db.execute(f"pragma synchronous = {'off' if self._fresh else 'full'}")
+        self._db.execute("pragma locking_mode = exclusive")
+        self._db.execute("begin immediate")
+        if self._fresh:
+            for statement in _TABLES.split(";\n"):
+                self._db.execute(statement)
+        self._top = self._one("select coalesce(max(k), 0) from files")
+        self._next_record = self._one("select coalesce(max(n), 0) from records") + 1
+        self._paged = bool(self._one("select exists (select 1 from pages)"))
+
+    def __exit__(self, *about: object) -> None:
         self._db.close()
         if self._fresh:
             self._file.unlink(missing_ok=True)
+        error = about[1] if about else None
+        told = _told(self._path, error) if isinstance(error, _REFUSALS) else error
+        if isinstance(told, Unsound) and not self._fresh:  # or every run from now on fails alike
+            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+        if isinstance(told, DrkitError) and told is not error:
+            raise told from None
 
     def _one(self, sql: str) -> int:
         return int(self._db.execute(sql).fetchone()[0])
@@ -201,6 +220,12 @@ class Cache:
 
     def set_pages(self, path: str, ids: bytes) -> None:
         self._run("insert or replace into pages values (?, ?)", (path, ids))
+        self._paged = True
+
+    def drop_pages(self, path: str) -> None:
+        """They are of other content than the file now has."""
+        if self._paged:
+            self._run("delete from pages where path = ?", (path,))
 
     def commit(self) -> None:
         """From now on this is what the host remembers."""
@@ -222,6 +247,10 @@ class Cache:
 
 
 def _publish(new: Path, path: Path) -> None:
+    journal = path.with_name(path.name + "-journal")
+    if journal.exists():  # of an old file that did not open: it must never be played into this one
+        path.unlink(missing_ok=True)
+        journal.unlink()
     fd = os.open(new, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -240,8 +269,22 @@ def _disk(path: Path) -> Iterator[None]:
     """SQLite's and the disk's words for "full" become one error."""
     try:
         yield
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise DiskError(
-            f"the state in {path.parent} could not be written: {error}",
-            hint="free some room there and run again; the last backup is not touched",
-        ) from error
+    except (*_REFUSALS, OSError) as error:
+        raise _told(path, error) from error
+
+
+def _told(path: Path, error: Exception) -> DrkitError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest are details
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy(
+            f"another run uses the state in {path.parent}", hint="run again when it has ended"
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return Unsound(
+            f"what this machine remembers of its last backup is damaged: {path}: {error}",
+            hint="run drkit backup again: it takes a full backup; and test this disk",
+        )
+    return DiskError(
+        f"the state in {path.parent} could not be written: {error}",
+        hint="free some room there and run again; the last backup is not touched",
+    )

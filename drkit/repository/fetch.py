@@ -8,7 +8,7 @@ import zstandard
 from blake3 import blake3
 
 from drkit.crypto.seal import DATA, Opener
-from drkit.errors import Damaged, NotFound
+from drkit.errors import Damaged, KeyMissing, NotFound, StoreError
 from drkit.repository.cache import Pack
 from drkit.repository.format import HEAD, PACK_MAGIC, RECORD, RECORD_STORED
 from drkit.repository.frame import envelope_of, split_keys
@@ -49,16 +49,15 @@ class Fetcher:
         """Plaintexts in the order of their place in the pack; each view is valid until the next."""
         try:
             opener = self._opener(pack)
-        except (Damaged, NotFound) as error:
-            damage = error if isinstance(error, Damaged) else Damaged(f"{error} (it is missing)")
+        except Damaged as damage:
             yield from ((i, damage) for i in indexes)
             return
         for start, end, group in self._ranges(indexes):
             view = self._range[: end - start]
             try:
-                self._opening.store.read_into(self._opening.name_of(pack), start, view)
-            except NotFound as error:
-                yield from ((i, Damaged(f"{error} (it is missing)")) for i in group)
+                self._read(pack, start, view)
+            except Damaged as damage:
+                yield from ((i, damage) for i in group)
                 continue
             for i in group:
                 yield i, self._open(opener, pack, i, view, start)
@@ -93,17 +92,32 @@ class Fetcher:
         known = self._openers.get(pack.session)
         if known is not None:
             return known
-        name = self._opening.name_of(pack)
         head = bytearray(min(_HEAD_GUESS, pack.size))
-        self._opening.store.read_into(name, 0, memoryview(head))
+        self._read(pack, 0, memoryview(head))
         if len(head) >= HEAD.size:
             length = HEAD.unpack_from(head)[1]
             if HEAD.size + length > len(head) and HEAD.size + length <= min(pack.size, 1 << 17):
                 head = bytearray(HEAD.size + length)
-                self._opening.store.read_into(name, 0, memoryview(head))
-        keys = split_keys(self._opening.unwrap(envelope_of(bytes(head), PACK_MAGIC)))
+                self._read(pack, 0, memoryview(head))
+        try:
+            keys = split_keys(self._opening.unwrap(envelope_of(bytes(head), PACK_MAGIC)))
+        except (Damaged, KeyMissing) as error:  # the same key has opened the manifest
+            name = self._opening.name_of(pack)
+            raise Damaged(f"the head of {name} is not what was sealed: {error}") from error
         opener = self._openers[pack.session] = self._opening.opener(keys.session_key)
         return opener
+
+    def _read(self, pack: Pack, start: int, view: memoryview) -> None:
+        """What is missing or cut is damage; what the store refuses is not."""
+        store, name = self._opening.store, self._opening.name_of(pack)
+        try:
+            store.read_into(name, start, view)
+        except NotFound as error:
+            raise Damaged(f"{error} (it is missing)") from error
+        except StoreError as error:
+            if error.transient or (size := store.size(name)) == pack.size:
+                raise
+            raise Damaged(f"{name} has {size} bytes, not {pack.size}") from error
 
     def _open(
         self, opener: Opener, pack: Pack, i: int, view: memoryview, start: int

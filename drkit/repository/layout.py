@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 from drkit.model.entry import ZEROS, Entry
 from drkit.model.extents import triples
@@ -65,6 +64,7 @@ class Layout:
             if len(rows) + len(pieces) >= _BATCH:
                 self._flush(rows, pieces)
         self._flush(rows, pieces)
+        self._db.execute("create index by_place on pieces (pack, at, roff)")
 
     def _pieces(
         self,
@@ -110,14 +110,20 @@ class Layout:
         for (line,) in self._db.execute(f"select line from entries where {where}"):  # noqa: S608  fixed words
             yield decode_entry(line)
 
-    def loads(self) -> Iterator[Load]:
-        rows = self._db.execute(
-            """select p.pack, p.i, p.roff, p.length, e.path, p.foff,
-                 case when e.pieces = 1 then e.line end
-               from (select * from pieces order by pack, at, roff) p join entries e on e.f = p.f"""
-        )
-        for pack, group in groupby(rows, key=lambda row: int(row[0])):
-            yield Load(pack=pack, pieces=[_piece(*row[1:]) for row in group])
+    def loads(self, threads: int) -> Iterator[Load]:
+        """Packs far apart for threads that run side by side: neighbours hold the same folders, and
+        two threads that make files in one folder wait for each other."""
+        packs = [int(row[0]) for row in self._db.execute("select distinct pack from pieces")]
+        stride = -(-len(packs) // threads) or 1
+        for pack in (p for start in range(stride) for p in packs[start::stride]):
+            rows = self._db.execute(
+                """select p.i, p.roff, p.length, e.path, p.foff,
+                     case when e.pieces = 1 then e.line end
+                   from pieces p join entries e on e.f = p.f where p.pack = ?
+                   order by p.at, p.roff""",
+                (pack,),
+            )
+            yield Load(pack=pack, pieces=[_piece(*row) for row in rows])
 
 
 def _piece(i: int, offset: int, length: int, path: str, at: int, line: bytes | None) -> Piece:

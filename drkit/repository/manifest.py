@@ -1,20 +1,25 @@
 """What a snapshot consists of, as JSON lines: head, packs, records, files by path, end."""
 
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import msgspec
 
 from drkit.crypto.seal import MANIFEST, record_id
-from drkit.model.entry import Entry
+from drkit.errors import ConfigError, SourceError
+from drkit.model.entry import Count, Entry
 from drkit.repository.cache import Pack, Record
 from drkit.repository.format import LINE_LIMIT, RECORD
 from drkit.repository.pack import PackWriter
 
-_PER_LINE = 3 * 16_000  # integers of extents a line: under the limit of a line
+_PER_LINE = 3 * 8_000  # integers of extents a line: under half the limit of a line
+_NAMES_LIMIT = LINE_LIMIT // 2  # the other half: path, owners, attributes
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1_000_000)]  # of a pack
 _encode = msgspec.json.Encoder().encode
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     manifest: int  # the format
     draft: bool
     repository: str
@@ -29,25 +34,25 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  # names stand here and not in the commit, which the store can read
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True):
+class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     packs: int
     records: int
     lines: int
 
 
-class PackLine(msgspec.Struct, frozen=True):
-    pack: tuple[int, str, int, int, str]
+class PackLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pack: tuple[Count, str, Number, Count, str]
 
 
-class RecordLine(msgspec.Struct, frozen=True):
-    record: tuple[int, str, int, int, int, int]
+class RecordLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    record: tuple[Count, str, Count, Count, Count, Count]
 
 
-class MoreLine(msgspec.Struct, frozen=True):
-    more: list[int]
+class MoreLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    more: list[Count]
 
 
-class EndLine(msgspec.Struct, frozen=True):
+class EndLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: End
 
 
@@ -70,6 +75,12 @@ def encode_file(entry: Entry, extents: tuple[int, ...], size: int | None = None)
             entry, extents=(), size=entry.size if size is None else size
         )
     line = _encode(entry)
+    if len(line) > _NAMES_LIMIT:
+        raise SourceError(
+            f"{entry.path[:200]}: its name and attributes take {len(line) >> 10} KiB, "
+            f"more than the {_NAMES_LIMIT >> 10} KiB a manifest holds",
+            hint="leave it out with an exclude pattern, or give it fewer attributes",
+        )
     if not extents:
         return line
     lines = [line[:-1] + b',"extents":' + _encode(extents[:_PER_LINE]) + b"}"]
@@ -123,7 +134,13 @@ def write_lines(
     files: Iterable[bytes],
 ) -> End:
     counts = [0, 0, 0]
-    writer.line(_encode(head))
+    first = _encode(head)
+    if len(first) >= LINE_LIMIT:
+        raise ConfigError(
+            f"the policy takes {len(head.policy) >> 10} KiB, more than a manifest holds",
+            hint="shorten it: comments and long lists of patterns count too",
+        )
+    writer.line(first)
     for p in packs:
         writer.line(_encode(PackLine((p.id, p.session, p.number, p.size, p.sha256.hex()))))
         counts[0] += 1

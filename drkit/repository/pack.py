@@ -32,6 +32,12 @@ _BLOCK = 4096
 _ROOM_FOR_END = 64 << 10
 
 
+def discard(pack: "Finished") -> None:
+    """It will not be put: a nameless file keeps its room on the disk as long as it is open."""
+    assert pack.body.fd is not None
+    os.close(pack.body.fd)
+
+
 def nameless(folder: Path) -> int:
     """A file without a name in that folder: a crash leaves nothing."""
     try:

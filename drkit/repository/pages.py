@@ -54,8 +54,8 @@ class PageWriter:
     def close(self, entry: Entry | None = None) -> None:
         if self._fill:
             self._take(memoryview(self._row)[: self._fill])
-        self._desk.set_pages(self._entry.path, bytes(self._ids))
         self._splicer.finish(entry or self._entry, self._done)
+        self._desk.set_pages(self._entry.path, bytes(self._ids))
 
     def abandon(self) -> None:
         return

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -21,17 +21,18 @@ from drkit.model.snapshot import Snapshot
 from drkit.repository import names
 from drkit.repository.cache import Pack
 from drkit.repository.fetch import Fetcher, Opening
-from drkit.repository.format import MANIFEST_MAGIC, RECORD
+from drkit.repository.format import HEAD, MANIFEST_MAGIC, RECORD, TAIL
 from drkit.repository.frame import Keys, blocks, envelope_of, rows_of, split_keys
 from drkit.repository.layout import Layout, Load
 from drkit.repository.lines import Lines, Places, split_lines
-from drkit.repository.transfer import parallel
+from drkit.repository.transfer import RESTORERS, parallel
 from drkit.repository.tree import TreeWriter
 from drkit.stores.base import Store
 from drkit.system import System
 
 _PIECE = 4 << 20
 _NAMED = 5  # how many hit files an error names
+_ZEROS = memoryview(bytes(RECORD))
 
 
 class SnapshotReader:
@@ -80,6 +81,8 @@ class SnapshotReader:
             self._snapshot.domain, self._snapshot.generation, self._snapshot.session
         )
         size, sha256 = self._snapshot.manifest
+        if size < HEAD.size + TAIL.size:
+            raise Damaged(f"{name} can't be a manifest: its commit says it has {size} bytes")
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(min(_PIECE, size)))
         for offset in range(0, size, _PIECE):
@@ -176,7 +179,7 @@ class _Restore:
             for entry in self._layout.unwritten():
                 writer.create(entry)
             opening = self._reader.opening()
-            parallel(self._layout.loads(), lambda: _Worker(self, opening, self._writer()))
+            parallel(self._layout.loads(RESTORERS), lambda: _Worker(self, opening, self._writer()))
             self._end(writer, top)
         self._system.tell(Finished(task=task))
         self._report()
@@ -278,25 +281,34 @@ class _Stream(io.RawIOBase):
         self._fetcher = Fetcher(opening)
         self._places = opening.places
         self._parts: Iterator[tuple[int, int, int]] = triples(entry.extents)
-        self._part = b""
+        self._record = ZEROS  # whose plaintext is held: neighbours often share one
+        self._plain = b""
+        self._part = memoryview(b"")
+        self._hole = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         while not self._part:
+            if self._hole:
+                self._part = _ZEROS[: min(self._hole, RECORD)]
+                self._hole -= len(self._part)
+                break
             extent = next(self._parts, None)
             if extent is None:
                 return 0
-            number, at, length = extent
-            if number == ZEROS:
-                self._part = bytes(min(length, RECORD))
-                if length > RECORD:
-                    self._parts = chain([(ZEROS, 0, length - RECORD)], self._parts)
-            else:
-                plain = self._fetcher.one(self._places.index(number))
-                self._part = bytes(plain[at : at + length])
+            self._turn_to(*extent)
         n = min(len(buffer), len(self._part))
         buffer[:n] = self._part[:n]
         self._part = self._part[n:]
         return n
+
+    def _turn_to(self, number: int, at: int, length: int) -> None:
+        if number == ZEROS:
+            self._hole = length
+            return
+        if number != self._record:
+            self._plain = bytes(self._fetcher.one(self._places.index(number)))
+            self._record = number
+        self._part = memoryview(self._plain)[at : at + length]

@@ -70,6 +70,8 @@ class Hand:
             self._cache.keep(row[0])
         else:
             old = self._last_entry or decode_file(row[2])
+            if old.size != entry.size:
+                raise ValueError(f"{entry.path}: another size is no unchanged content")
             self._cache.change(row[0], mark, encode_file(entry, old.extents))
         self._count(entry.size)
 
@@ -111,6 +113,7 @@ class Hand:
 
     def file(self, entry: Entry, extents: tuple[int, ...], size: int, mark: str) -> None:
         self._line(entry.path, mark, encode_file(entry, extents, size))
+        self._cache.drop_pages(entry.path)
         self._count(size)
 
     def _count(self, size: int) -> None:

@@ -13,7 +13,7 @@ import zstandard
 
 from drkit.crypto.recipients import seal_envelope
 from drkit.crypto.seal import Opener, Sealer
-from drkit.errors import AlreadyExists, Busy, Damaged, StoreError
+from drkit.errors import AlreadyExists, Busy, Damaged, DiskError, StoreError
 from drkit.model.finding import Finding
 from drkit.model.snapshot import Facts
 from drkit.repository import names
@@ -26,7 +26,7 @@ from drkit.repository.format import (
 )
 from drkit.repository.history import Generation, History, missing, read_generation, read_history
 from drkit.repository.manifest import Head, ManifestWriter, write_lines
-from drkit.repository.pack import Finished, PackWriter, staging_buffer
+from drkit.repository.pack import Finished, PackWriter, discard, staging_buffer
 from drkit.repository.recheck import Recheck
 from drkit.repository.repository import Repository, body, put_if_absent, tool
 from drkit.repository.save import Hand
@@ -53,12 +53,15 @@ def back_up(repository: Repository, plan: SessionPlan, source: Source, system: S
     base = choose_base(repository, plan, history, system)
     with base.cache:
         session = Session(repository, plan, base, system)
-        session.begin()
-        session.look()
-        facts = session.packs(source)
-        session.manifest(facts)
-        session.check()
-        done = session.outcome(facts, history, findings)
+        try:
+            session.begin()
+            session.look()
+            facts = session.packs(source)
+            session.manifest(facts)
+            session.check()
+            done = session.outcome(facts, history, findings)
+        finally:
+            session.close()
         session.remember(done)
     return done
 
@@ -84,7 +87,7 @@ class Session:
         self._added = 0
         self._ids = (repository.raw_id, bytes.fromhex(plan.domain))
         self._hand: Hand | None = None
-        self._hash = ""
+        self._written: Finished | None = None
 
     @property
     def _where(self) -> Where:
@@ -185,7 +188,10 @@ class Session:
     def _staging(self) -> Path:
         """On the store's own disk where it has one: then a pack is put by a link."""
         folder = self._store.staging() or self._plan.state / "spool"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(f"no folder {folder} for packs: {error.strerror}") from error
         return folder
 
     def _put_pack(self, pack: Finished) -> None:
@@ -244,10 +250,15 @@ class Session:
             cache = self._cache
             writer = ManifestWriter(pack, self._base.id_key, self._nonce)
             write_lines(writer, self._head(facts), cache.packs(), cache.records(), cache.lines())
-            return pack.finish(self._nonce()).body
+            self._written = pack.finish(self._nonce())
         except BaseException:
             pack.close()
             raise
+        return self._written.body
+
+    def close(self) -> None:
+        if self._written is not None:
+            discard(self._written)
 
     def _nonce(self) -> bytes:
         return self._system.random_bytes(12)

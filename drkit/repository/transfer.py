@@ -4,14 +4,14 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from drkit.crypto.seal import DATA
 from drkit.repository.format import RECORD
-from drkit.repository.pack import Finished, PackWriter
+from drkit.repository.pack import Finished, PackWriter, discard
 
 T = TypeVar("T")
 _WAIT = 0.2  # a blocked hand-over looks this often whether another thread has failed
@@ -32,7 +32,10 @@ class Job:
 class _Crew(Generic[T]):
     """Threads that take items from one bounded queue; the first failure stops all of them."""
 
-    def __init__(self, size: int, depth: int) -> None:
+    def __init__(
+        self, size: int, depth: int, discard: Callable[[T], None] = lambda _: None
+    ) -> None:
+        self._discard = discard  # what nobody took, when all ends early
         self.items: queue.Queue[T | None] = queue.Queue(maxsize=depth)
         self.failed: BaseException | None = None
         self._size = size
@@ -45,8 +48,10 @@ class _Crew(Generic[T]):
             self._threads.append(thread)
 
     def give(self, item: T) -> None:
-        self._hand(item)
+        handed = self._hand(item)
         if self.failed is not None:
+            if not handed:
+                self._discard(item)
             raise self.failed
 
     def join(self) -> None:
@@ -65,14 +70,20 @@ class _Crew(Generic[T]):
         for thread in self._threads:
             thread.join()
         self._threads = []
+        with suppress(queue.Empty):
+            while True:
+                item = self.items.get_nowait()
+                if item is not None:
+                    self._discard(item)
 
-    def _hand(self, item: T | None) -> None:
+    def _hand(self, item: T | None) -> bool:
         while self.failed is None:
             try:
                 self.items.put(item, timeout=_WAIT)
             except queue.Full:
                 continue
-            return
+            return True
+        return False
 
     def _next(self) -> T | None:
         while self.failed is None:
@@ -113,7 +124,7 @@ class Sealing:
         self._random = random_bytes
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._workers: list[_Crew[Job]] = [_Crew(1, 2) for _ in range(WORKERS)]
-        self._putters: _Crew[Finished] = _Crew(2, 2)
+        self._putters: _Crew[Finished] = _Crew(2, 2, discard)
         self._put = put
 
     def __enter__(self) -> Self:
@@ -169,7 +180,12 @@ class Sealing:
         return self._random(12)
 
     def hand_over(self, pack: PackWriter) -> None:
-        self._putters.give(pack.finish(self.nonce()))
+        try:
+            finished = pack.finish(self.nonce())
+        except BaseException:
+            pack.close()
+            raise
+        self._putters.give(finished)
 
 
 class _Worker:

@@ -66,6 +66,8 @@ class TreeWriter:
             return Damaged(
                 f"{where}: a part of the path is no folder: nothing is written through it"
             )
+        if error.errno == errno.ENOENT:
+            return Damaged(f"{where}: the snapshot doesn't hold what it stands in or links to")
         return DiskError(
             f"{where}: {error.strerror}",
             hint=f"{self._root} is not complete: remove it, make room, and restore again",
@@ -144,8 +146,8 @@ class TreeWriter:
             self._dress(self._top, entry)
 
     def remove(self, path: str) -> None:
-        folder, name = self._place(path)
-        with suppress(FileNotFoundError):
+        with self._errors(path), suppress(FileNotFoundError):
+            folder, name = self._place(path)
             os.unlink(name, dir_fd=folder)
 
     def _new(self, path: str) -> int:
@@ -203,7 +205,9 @@ class TreeWriter:
         if not name.startswith("user.") and not self._as_root:
             return
         try:
-            os.setxattr(fd, native(name), base64.b64decode(value))
+            os.setxattr(fd, native(name), base64.b64decode(value, validate=True))
+        except ValueError as error:
+            raise Damaged(f"{path}: attribute {name!r} is none: {error}") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -243,7 +247,7 @@ def _owner(entry: Entry) -> tuple[int, int]:
 def _user(name: str) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # unknown here, or a name that nobody can have
         return None
 
 
@@ -251,5 +255,5 @@ def _user(name: str) -> int | None:
 def _group(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):  # unknown here, or a name that nobody can have
         return None

@@ -157,11 +157,11 @@ PROOFS = Scene(
         Session(name="a", generation="A", rank=1, start=0, end=0),
         Session(name="b", generation="B", rank=2, start=1, end=1, ageing=True),
         Session(
-            name="b2", generation="B", rank=3, parent="b", uses=("b",), start=2, end=2, ageing=True
+            name="b2", generation="B", rank=3, parent="b", uses=("b",), start=3, end=3, ageing=True
         ),
-        Session(name="c", generation="C", rank=4, start=3, end=3),
+        Session(name="c", generation="C", rank=4, start=4, end=4),
     ),
-    segments=5,
+    segments=6,
     committed=(frozenset({"a", "b", "b2", "c"}),),
     proven=frozenset({"A", "B"}),
     targets=("A", "B"),
@@ -169,20 +169,21 @@ PROOFS = Scene(
 PATIENT = replace(PROOFS, patient=True)
 DAMAGED = Scene(
     sessions=(
+        Session(name="z", generation="Z", rank=1),
         Session(name="a", generation="A", rank=3),
         Session(name="b", generation="B", rank=2),
         Session(name="b2", generation="B", rank=4, parent="b", uses=("b",)),
     ),
-    committed=(frozenset({"a", "b", "b2"}),),
+    committed=(frozenset({"z", "a", "b", "b2"}),),
     damaged=frozenset({"b2"}),
-    targets=("A", "B"),
+    targets=("A", "B", "Z"),
 )
 
 
-def proofs(scene: Scene, *, drills: int = 1) -> Composition:
+def proofs(scene: Scene, *, drills: int = 1, jobs: int = 2) -> Composition:
     """A drill beside two forgetters; restores may take longer than the patience."""
     actors: list[Actor] = [(f"drill {n + 1}", drill(scene), ()) for n in range(drills)]
-    actors += _forgetters(scene, jobs=2)
+    actors += _forgetters(scene, jobs=jobs)
     return _composed(
         "drill × forgetters", scene, actors,
         "drill 1: evidence", "drill 1: choose b and later", "drill 1: wal: missing",
@@ -203,7 +204,7 @@ def patient(scene: Scene) -> Composition:
 def damaged(scene: Scene) -> Composition:
     """The newest commit is damaged, and what is sound beside it is older than the other's."""
     actors = _forgetters(scene, jobs=2)
-    return _composed("forgetters beside damage", scene, actors)
+    return _composed("forgetters beside damage", scene, actors, "forgetter 2: sweep Z")
 
 
 # --- copier × forgetters ----------------------------------------------------------------------
@@ -286,7 +287,7 @@ BIGGER: dict[str, Callable[[], Composition]] = {
     "wal, two jobs": lambda: wal(WAL, jobs=2),
     "wal, lost answers": lambda: wal(replace(WAL, lost=True)),
     "rewound, two jobs": lambda: rewound(replace(REWOUND, lost=True), jobs=2),
-    "two drills": lambda: proofs(replace(PROOFS, parts=True), drills=2),
+    "two drills": lambda: proofs(replace(PROOFS, parts=True), drills=2, jobs=1),
     "two copiers": lambda: copies(replace(COPIES, parts=True), copiers=2),
 }
 

@@ -15,6 +15,7 @@ from tests.protocol.machine import (
     Stores,
     changed,
     highest_floor,
+    newest_sound,
 )
 
 # --- writer: begin, look, packs, manifest, check, outcome -------------------------------------
@@ -263,8 +264,10 @@ def _choices(scene: Scene, among: tuple[Listed, ...], store: int) -> Iterator[tu
 
 
 def _recoverable(scene: Scene, x: Listed, store: int) -> bool:
+    """An island is restorable to its own end only."""
     wal = scene.wal[x.session.timeline][x.session.start : scene.segments]
-    return bool(wal) and not sum(wal) & ~store
+    inside = x.session.kept or x.session.ageing or x in newest_sound(scene.by_name.values(), store)
+    return inside and bool(wal) and not sum(wal) & ~store
 
 
 def _wants(scene: Scene, x: Listed, further: int) -> dict[str, tuple[int, str]]:

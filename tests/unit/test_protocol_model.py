@@ -2,6 +2,7 @@ import pytest
 
 from tests.protocol.compositions import LATE, MUTANTS, SCENES, Mutant, composed, late
 from tests.protocol.explore import Explored, TooMany, explore
+from tests.protocol.machine import may_go
 
 
 def told(explored: Explored) -> str:
@@ -32,6 +33,13 @@ def test_the_known_limit_damage_found_after_the_second_look() -> None:
     explored = explore(late(LATE))
     assert explored.violation == "S3: the newest sound commit is expired at home"
     assert explored.trace[-2:] == ("scrub: damage evidence", "forgetter 1: expired A")
+
+
+def test_what_expired_too_late_is_not_swept_by_a_new_plan() -> None:
+    (store,) = LATE.first()
+    expired = store | LATE.bits["closed/A"] | LATE.bits["expired/A"]
+    assert may_go(LATE, expired, "A")
+    assert not may_go(LATE, expired | LATE.bits["damage/b"], "A")
 
 
 def test_a_shortest_trace_is_told() -> None:

@@ -103,13 +103,20 @@ def test_a_stolen_key_pushes_nothing_out_of_a_week_that_has_its_backup() -> None
         Generation(
             id=f"x{n}",
             opened=NOW,
-            commits=(Commit(session=f"x{n}", ended=NOW - n * 3 * DAY, stored=NOW),),
+            commits=(Commit(session=f"x{n}", ended=NOW - (n * 3 + 0.4) * DAY, stored=NOW),),
         )
         for n in range(60)
     ]
     found = plan([*good, *garbage], rules, NOW)
     assert before <= set(found.keep)
     assert {f.what for f in found.findings} == {"clocks"}
+
+
+def test_weeks_by_the_writers_clock_count_where_the_store_is_a_young_copy() -> None:
+    copied = [gen(d, commit(d, apart=60 - d)) for d in range(61, 120)]
+    found = plan([*copied, gen(1)], Rules(keep=7 * DAY, weekly=4), NOW)
+    ended = {(NOW - int(g[1:]) * DAY).date().isoformat() for g in found.keep}
+    assert {"2026-09-14", "2026-09-07", "2026-08-31", "2026-11-19"} <= ended
 
 
 def test_an_unsound_backup_stands_for_a_week_only_alone() -> None:
@@ -173,6 +180,34 @@ def test_a_closed_generation_is_no_other_proven_one() -> None:
     assert plan(both, KEEP, NOW).expire == ()
     seen_by_one = [replace(one, closed=True), two, gen(1)]
     assert plan(seen_by_one, KEEP, NOW).expire == ("g100",)
+
+
+def test_a_closed_one_that_stays_lets_no_proven_one_go() -> None:
+    kept = gen(5, proven=4, closed=True)
+    found = plan([gen(100, proven=99), kept, gen(1)], KEEP, NOW)
+    assert reasons(found, "g100") == ("last proven",)
+    assert plan([gen(100, proven=99), replace(kept, closed=False)], KEEP, NOW).expire == ("g100",)
+
+
+def test_a_damaged_one_that_stays_lets_no_proven_one_go() -> None:
+    hurt = replace(gen(5, proven=4), damaged=NOW)
+    found = plan([gen(100, proven=99), hurt, gen(1)], KEEP, NOW)
+    assert reasons(found, "g100") == ("last proven",)
+
+
+def test_what_one_clock_alone_calls_newer_replaces_nothing() -> None:
+    one = gen(100, commit(100))
+    other = gen(90, commit(90, apart=20))  # signed later, stored earlier
+    assert plan([one, other], KEEP, NOW).keep == ("g90", "g100")
+    assert reasons(plan([one, other], KEEP, NOW), "g90") == ("newest",)
+
+
+def test_soundness() -> None:
+    assert gen(5).sound
+    assert not replace(gen(5), expired=True).sound
+    assert not replace(gen(5), damaged=NOW).sound
+    assert not gen(5, commit(5), commit(4, complete=False)).sound
+    assert not Generation(id="empty", opened=NOW).sound
 
 
 def test_a_proven_one_that_was_damaged_later_waits_for_another_proof() -> None:

@@ -125,6 +125,13 @@ def test_a_time_that_the_clock_skips_is_later_by_the_gap() -> None:
     assert next_slot(rule, at("2026-03-29 01:30"), BERLIN) == at("2026-03-30 02:30", BERLIN)
 
 
+def test_a_gap_over_midnight_carries_a_time_into_the_next_day() -> None:
+    zone = ZoneInfo("Asia/Pyongyang")  # 2018-05-04: 23:30 becomes 00:00
+    rule, slot = parse_rule("daily 23:45"), at("2018-05-04 15:15")
+    assert next_slot(rule, at("2018-05-04 15:05"), zone) == slot
+    assert last_slot(rule, slot, zone) == slot
+
+
 def test_a_time_that_the_clock_shows_twice_counts_once() -> None:
     rule = parse_rule("daily 02:30")  # 2026-10-25: 03:00 becomes 02:00 in Berlin
     first = at("2026-10-25 00:30")

@@ -1,0 +1,174 @@
+"""drkit restore."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from drkit.cli.documents import name_of, snapshot_document
+from drkit.cli.output import Output, agreed, iso
+from drkit.cli.wiring import World, looked_at, reading, wired
+from drkit.errors import DrkitError, Exit, KeyMissing, UsageError
+
+if TYPE_CHECKING:
+    from drkit.model.policy import Policy
+    from drkit.model.snapshot import Snapshot
+    from drkit.operations.reading import Seen
+    from drkit.operations.restore import Preview, RestorePlan
+
+_EPILOG = """\b
+Examples:
+  drkit restore shop --into /srv/restored -i operations.txt
+  drkit restore shop --into out -i operations.txt orders/2025 photo.raw
+  drkit restore shop --into out -i operations.txt --at '2 hours ago'
+  drkit restore shop --into out -i operations.txt --dry-run
+  drkit restore --repository /mnt/backup --into out -i operations.txt
+
+DIR must be new or empty. The private key is not on the backed-up machine: it was printed or
+written by drkit init. Owners and setuid bits come back with --as-root.
+"""
+
+
+@click.command("restore", epilog=_EPILOG)
+@click.argument("name", metavar="[POLICY]", required=False)
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option(
+    "--into",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder that is new or empty.",
+)
+@click.option("--at", "at", metavar="TIME", help="The newest that was complete by then.")
+@click.option("--snapshot", "snapshot", metavar="ID", help="This one; drkit list shows them.")
+@click.option("--as-root", is_flag=True, help="Owners, setuid bits and all attributes, too.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@reading
+@wired
+def command(
+    world: World,
+    name: str | None,
+    paths: tuple[str, ...],
+    into: Path,
+    at: str | None,
+    snapshot: str | None,
+    as_root: bool,
+    dry_run: bool,
+    repository: str | None,
+    identity_files: tuple[str, ...],
+    signers: tuple[str, ...],
+) -> int:
+    """Write a snapshot, or chosen paths of it, into a new folder."""
+    from drkit.operations import restore
+    from drkit.operations.reading import find_domain
+
+    restore.check_target(into)
+    names = () if name is None else (name,)
+    found = looked_at(world, names, repository, identity_files, signers)
+    seen = find_domain(found.seen, None)
+    plan = restore.RestorePlan(
+        seen=seen,
+        snapshot=_chosen(world, seen, at, snapshot),
+        identities=found.identities,
+        into=into,
+        paths=paths,
+        as_root=as_root,
+    )
+    if not found.identities:
+        raise _no_identity(plan.snapshot)
+    begun = world.system.monotonic()
+    doubts = _doubts(world, plan)
+    if dry_run:
+        preview = restore.preview(plan, world.system)
+        _say_preview(world.out, plan, preview)
+        world.out.document(_document(plan, doubts) | {"dry_run": True} | _preview_document(preview))
+        return Exit.FINE
+    if doubts:
+        agreed(world.out, "Restore it nevertheless?", yes=world.yes, doubts=doubts)
+    restore.restore(plan, world.system)
+    seconds = world.system.monotonic() - begun
+    _say_done(world.out, plan, seconds)
+    world.out.document(_document(plan, doubts) | {"dry_run": False, "seconds": round(seconds, 3)})
+    return Exit.FINE
+
+
+def _chosen(world: World, seen: "Seen", at: str | None, snapshot: str | None) -> "Snapshot":
+    from drkit.operations import reading as choose
+
+    if at is not None and snapshot is not None:
+        raise UsageError("--at and --snapshot exclude each other")
+    if at is None:
+        return choose.pick(seen.snapshots, snapshot or "latest")
+    now = world.system.now()
+    zone = now.astimezone().tzinfo
+    assert zone is not None
+    moment = choose.moment(at, now, zone)
+    world.out.line(f"at {iso(moment)}")
+    return choose.pick_at(seen.snapshots, moment)
+
+
+def _no_identity(snapshot: "Snapshot") -> KeyMissing:
+    names = ", ".join(f"{name}…" for name in snapshot.recipients) or "unknown recipients"
+    return KeyMissing(
+        f"no identity was given; this snapshot opens with the private key of {names}",
+        hint="--identity FILE (the file, or the paper form typed into one), or DRKIT_IDENTITY_FILE",
+    )
+
+
+def _doubts(world: World, plan: "RestorePlan") -> list[DrkitError]:
+    """Said before anything is written, whoever is there to read it."""
+    from drkit.operations import restore
+
+    out = world.out
+    policy: Policy | None = plan.seen.domain.policy
+    newest, chosen = plan.seen.snapshots[-1], plan.snapshot
+    out.line(f"{name_of(plan.seen)}: snapshot {chosen.session[:8]} of {iso(chosen.ended)}")
+    if newest is not chosen:
+        out.line(f"the newest there is: {newest.session[:8]} of {iso(newest.ended)}")
+    for finding in plan.seen.findings:
+        if finding.level == "warn":
+            out.warn(finding.message, finding.hint)
+    doubts = restore.doubts(plan, policy, world.system.now())
+    for doubt in doubts if world.yes or out.interactive else doubts[1:]:
+        out.warn(doubt.message)
+    return doubts
+
+
+def _say_preview(out: Output, plan: "RestorePlan", preview: "Preview") -> None:
+    from drkit.model.units import size_in_words
+
+    out.line(f"would write {preview.entries:,} entries, {size_in_words(preview.bytes)}")
+    out.line(f"into {plan.into}, which has {size_in_words(preview.free)} free")
+    if preview.bytes > preview.free:
+        out.warn("that is more than there is room for (holes and doubles not counted)")
+
+
+def _preview_document(preview: "Preview") -> dict[str, object]:
+    return {"entries": preview.entries, "bytes": preview.bytes, "free_bytes": preview.free}
+
+
+def _say_done(out: Output, plan: "RestorePlan", seconds: float) -> None:
+    from drkit.model.units import roughly, size_in_words
+
+    took = roughly(timedelta(seconds=round(seconds))) if seconds >= 1 else "under 1 s"
+    facts = plan.snapshot.facts
+    what = (
+        f"{len(plan.paths)} chosen paths"
+        if plan.paths
+        else f"{facts.files:,} files, {size_in_words(facts.bytes)}"
+    )
+    out.line(f"restored into {plan.into}: {what}, in {took}")
+    if facts.damaged:
+        out.warn("this backup was not complete when it was taken: drkit show names what is missing")
+
+
+def _document(plan: "RestorePlan", doubts: list[DrkitError]) -> dict[str, object]:
+    return {
+        "name": plan.seen.domain.name,
+        "into": plan.into,
+        "paths": plan.paths,
+        "snapshot": snapshot_document(plan.snapshot),
+        "doubts": [doubt.message for doubt in doubts],
+        "findings": list(plan.seen.findings),
+    }

@@ -1,0 +1,1 @@
+"""Use cases: one file each, a function with its plan as one dataclass."""

@@ -1,0 +1,207 @@
+"""One policy's backup: what is due, the run lock, the session, and what came of it in words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from drkit.crypto.recipients import parse_recipient
+from drkit.crypto.sign import SignerKey
+from drkit.errors import ConfigError, Damaged, DrkitError, Exit, Tampering
+from drkit.events import Event, Finished, Started
+from drkit.files import FilesPlan, FilesSource
+from drkit.model import schedule
+from drkit.model.finding import Finding
+from drkit.model.policy import Policy
+from drkit.model.snapshot import BackupKind, Snapshot
+from drkit.operations import state
+from drkit.operations.reading import FILES
+from drkit.repository.base import Done, SessionPlan
+from drkit.repository.history import read_history
+from drkit.repository.repository import Repository, domain_id
+from drkit.repository.session import back_up
+from drkit.repository.signed import Origin
+from drkit.system import System
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupPlan:
+    policy: Policy
+    repository: Repository
+    state: Path
+    kind: BackupKind | None  # None: what the schedule says
+    apart: tuple[Path, ...] = ()  # never part of a backup: the store, where it is a folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    done: Done | None  # None: nothing was due
+    reason: str  # why this kind, or why none
+    seconds: float = 0
+    warnings: tuple[Finding, ...] = ()
+
+    @property
+    def error(self) -> DrkitError | None:
+        """What is wrong with a backup that was committed nevertheless."""
+        if self.done is None:
+            return None
+        bad = [finding for finding in self.done.findings if finding.level == "fail"]
+        if bad:
+            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+            return Tampering(f"{bad[0].message}{more}; a backup was committed", hint=bad[0].hint)
+        if self.done.facts.damaged:
+            return _incomplete(self.done)
+        return None
+
+
+def _incomplete(done: Done) -> Damaged:
+    counts = done.facts.details
+    unread, torn = (int(counts.get(word, 0)) for word in ("unreadable", "torn"))
+    parts = [f"{unread:,} could not be read"] if unread else []
+    parts += [f"{torn:,} changed while they were read"] if torn else []
+    said = ", ".join(parts) or "a part of the source could not be read"
+    return Damaged(
+        f"committed, but not complete: {said}",
+        hint="the warnings name them; exclude them, or say `unreadable: warn` in the policy",
+    )
+
+
+def run(plan: BackupPlan, system: System) -> Backup:
+    policy = plan.policy
+    signer = pinned_signer(policy, plan.state)
+    domain = domain_id(plan.repository.id, policy.domain_name, FILES)
+    folder = state.prepare_domain(plan.state, domain)
+    with state.locked(folder, policy.name):
+        snapshots = read_history(plan.repository, domain, policy.encryption.signers).snapshots
+        due = _due(plan, snapshots, system)
+        odd = () if due.warning is None else (_clock(due.warning),)
+        if due.kind is None:
+            return Backup(done=None, reason=due.reason, warnings=odd)
+        kind: BackupKind | None = "full" if due.kind == "full" else None
+        begun = system.monotonic()
+        done = _capture(
+            plan, _session(plan, domain, folder, signer, kind, system), snapshots, system
+        )
+    return Backup(
+        done=done,
+        reason=due.reason,
+        seconds=system.monotonic() - begun,
+        warnings=(*odd, *_instead(done, due.kind, snapshots)),
+    )
+
+
+def _due(plan: BackupPlan, snapshots: list[Snapshot], system: System) -> schedule.Due:
+    if plan.kind is not None:
+        return schedule.Due(kind=plan.kind, reason="asked for")
+    runs = tuple(schedule.Run(kind=s.kind, begun=s.begun) for s in snapshots)
+    # Whether one is possible is the session's to find out: it takes a full when not.
+    history = schedule.History(runs=runs, incremental=bool(runs))
+    return schedule.due(plan.policy.schedule, history, system.now())
+
+
+def _clock(warning: str) -> Finding:
+    return Finding(level="warn", what="clock", message=warning, hint="compare it with: date")
+
+
+def _instead(done: Done, wanted: BackupKind, snapshots: list[Snapshot]) -> tuple[Finding, ...]:
+    if done.kind == wanted or not snapshots:
+        return ()
+    return (
+        Finding(
+            level="warn",
+            what="kind",
+            message=f"no incremental was possible: {done.why}",
+            hint="a full backup was taken instead; the next ones are small again",
+        ),
+    )
+
+
+def pinned_signer(policy: Policy, folder: Path) -> SignerKey:
+    """Before any work: what this key signs would be believed by nobody if it weren't pinned."""
+    state.check(state.prepare(folder))
+    key = state.signer(folder)
+    writers = policy.encryption.signers.writers
+    if writers and key.public not in writers:
+        raise ConfigError(
+            f"{policy.name}: this machine's key is not among its writers: {key.public_text}",
+            hint=f"add it under encryption: signers: writers: in {policy.origin}",
+        )
+    return key
+
+
+def _session(
+    plan: BackupPlan,
+    domain: str,
+    folder: Path,
+    signer: SignerKey,
+    kind: BackupKind | None,
+    system: System,
+) -> SessionPlan:
+    policy = plan.policy
+    return SessionPlan(
+        repository=plan.repository.id,
+        domain=domain,
+        part=FILES,
+        kind=kind,
+        recipients=tuple(parse_recipient(text) for text in policy.encryption.recipients),
+        signer=signer,
+        pins=policy.encryption.signers,
+        policy=policy.text,
+        state=folder,
+        origin=Origin(kind="files", system=None),
+        expected_end=schedule.expected_end(policy.schedule, system.now()),
+        compression=policy.repository.compression,
+        verify=policy.repository.verify,
+    )
+
+
+def _capture(
+    plan: BackupPlan, session: SessionPlan, snapshots: list[Snapshot], system: System
+) -> Done:
+    files = plan.policy.source.files
+    name = plan.policy.name
+    watched = _Told(system.tell, snapshots[-1] if snapshots else None)
+    heard = replace(system, tell=watched)
+    source = FilesSource(
+        FilesPlan(
+            root=files.root,
+            include=files.include,
+            exclude=files.exclude,
+            one_file_system=files.one_file_system,
+            unreadable=files.unreadable,
+            xattrs=files.xattrs,
+            apart=(*plan.apart, plan.state),
+            task=f"{name}: backup",
+        ),
+        heard,
+    )
+    try:
+        return back_up(plan.repository, session, source, heard)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{name}: {watched.left()}")
+        raise
+
+
+class _Told:
+    """Passes events on, with the last backup's size as a guess, and knows how far it came."""
+
+    def __init__(self, tell: Callable[[Event], None], last: Snapshot | None) -> None:
+        self._tell = tell
+        self._last = last
+        self._captured = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started) and event.total_bytes is None and self._last is not None:
+            facts = self._last.facts
+            event = replace(event, total_bytes=facts.bytes, total_items=facts.files)
+        self._captured = self._captured or isinstance(event, Finished)
+        self._tell(event)
+
+    def left(self) -> str:
+        if self._captured:
+            return "stopped while it was being committed: drkit list shows whether it counts"
+        return "nothing was committed; what is in the store already does no harm"
+
+
+def first_failure(errors: list[DrkitError]) -> Exit:
+    """Of several policies in the order of their names."""
+    return Exit(errors[0].exit_code) if errors else Exit.FINE

@@ -1,0 +1,54 @@
+"""What may be forgotten, shown first and then done."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from drkit.crypto.sign import SignerKey
+from drkit.errors import DrkitError, Tampering
+from drkit.events import Warned
+from drkit.model.finding import Finding
+from drkit.repository.expiry import ForgetPlan, Forgetting, look, planned
+from drkit.repository.forgetter import ForgetDone, forget
+from drkit.repository.repository import Repository
+from drkit.system import System
+
+
+def plan_forget(repository: Repository, ask: Forgetting, system: System) -> ForgetPlan:
+    """Reads, decides, puts nothing. `ForgetPlan` says what goes and why each kept one is kept."""
+    return planned(look(repository, ask), ask, system.now())
+
+
+def apply_forget(
+    repository: Repository, plan: ForgetPlan, ask: Forgetting, signer: SignerKey, system: System
+) -> ForgetDone:
+    """At most what the plan lets go, and only what a second and a third look still let go.
+
+    `signer` must be pinned as a maintainer, where anybody is. A refused delete does not stop it: it
+    is in `ForgetDone.refused`, told as a warning, and tried again by the next forget.
+    """
+    done = forget(repository, plan, ask, signer, system)
+    for name, message in done.refused:
+        system.tell(Warned(message=f"{name} could not be deleted: {message}"))
+    return done
+
+
+def trouble(findings: tuple[Finding, ...]) -> DrkitError | None:
+    """What to raise (exit 8) once plan or result was shown: a person must look at it."""
+    bad = [finding for finding in findings if finding.level == "fail"]
+    if not bad:
+        return None
+    more = f" (and {len(bad) - 1} more findings)" if len(bad) > 1 else ""
+    return Tampering(f"{bad[0].message}{more}", hint=bad[0].hint)
+
+
+Show = Callable[[ForgetPlan], None]
+
+
+def plan_and_apply(
+    repository: Repository, ask: Forgetting, signer: SignerKey, system: System, show: Show
+) -> ForgetDone:
+    """What cron runs: `drkit forget --apply`. The plan is shown before anything is put."""
+    plan = plan_forget(repository, ask, system)
+    show(plan)
+    done = apply_forget(repository, plan, ask, signer, system)
+    return replace(done, findings=tuple(dict.fromkeys((*plan.findings, *done.findings))))

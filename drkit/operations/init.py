@@ -1,0 +1,217 @@
+"""From nothing to the first backup: store, repository, keys, and a policy that is ready to run."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from drkit.config import load_policy, parse_policy, policy_schema
+from drkit.crypto.recipients import Identity, Recipient
+from drkit.crypto.sign import SignerKey
+from drkit.errors import ConfigError, StoreError, UsageError
+from drkit.model.finding import Finding
+from drkit.model.policy import Policy
+from drkit.operations import state
+from drkit.operations.key import identity_at, write_identity
+from drkit.repository.repository import create, open_repository, tool
+from drkit.stores.base import Store
+from drkit.stores.probe import probe
+from drkit.system import System
+
+SCHEMA = "policy.schema.json"
+IDENTITIES = ("operations", "safe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitPlan:
+    name: str
+    root: Path  # the folder to protect
+    store: str  # its URL, as the policy says it
+    policies: Path  # the folder for the policy
+    state: Path
+    recipients: tuple[Recipient, ...]  # empty: identities are made
+    single_recipient: bool = False
+
+    @property
+    def policy_path(self) -> Path:
+        return self.policies / f"{self.name}.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What stands before any key or policy is written."""
+
+    repository: str
+    joined: bool  # it was there
+    signer: SignerKey
+    signer_made: bool
+    probed: tuple[Finding, ...]
+    restore_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFile:
+    name: str
+    path: Path
+    identity: Identity
+    made: bool
+
+
+def existing(plan: InitPlan) -> Policy | None:
+    """The policy, when it is there already: then nothing of it is changed."""
+    if not plan.policy_path.exists():
+        return None
+    policy = load_policy(plan.policy_path)
+    if policy.name != plan.name:
+        raise ConfigError(f"{plan.policy_path} holds a policy called {policy.name}")
+    return policy
+
+
+def check(plan: InitPlan) -> None:
+    """All that can be known to be wrong before anything is made."""
+    if not plan.root.is_dir():
+        raise UsageError(f"{plan.root} is no folder", hint="the folder to protect: --files DIR")
+    if len(plan.recipients) == 1 and not plan.single_recipient:
+        raise UsageError(
+            "one recipient alone: when its key is lost, so is every backup",
+            hint="give --recipient twice, or say --single-recipient",
+        )
+    if not plan.policy_path.exists():
+        _check_text(plan)
+
+
+def _check_text(plan: InitPlan) -> None:
+    """With keys that belong to nobody: the policy that will be written can be read."""
+    text = policy_text(plan, _NOBODY[: 1 if plan.single_recipient else 2], "ed25519:" + "0" * 64)
+    try:
+        parse_policy(text.encode("utf-8", "strict"), str(plan.policy_path), "UTC")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{str(plan.root)!r} is not UTF-8: a policy can't hold it",
+            hint="protect the folder above it, with include patterns",
+        ) from None
+
+
+_NOBODY = (
+    Recipient("age1mhexlfzfa3fsmmasx4yam6m84p066qum4f4eku67ulyeh0dsm5hsjm85x5"),
+    Recipient("age1hc3e3de0e0ytjhcts9yu0y4wugd8z7w6krpdk6dqpuxtpkxrq3wqkdm9gs"),
+)
+
+
+def prepare(plan: InitPlan, store: Store, system: System) -> Ground:
+    """Store, repository and signer; each is joined when it is there."""
+    store.prepare()
+    found = probe(store, system.random_bytes)
+    failed = next((finding for finding in found if finding.level == "fail"), None)
+    if failed is not None:
+        raise StoreError(
+            f"{store.url} is not fit for a repository: {failed.what}: {failed.message}",
+            hint=failed.hint,
+        )
+    joined = _is_there(store)
+    repository = create(store, system)
+    folder = state.prepare(plan.state)
+    key = state.find_signer(folder)
+    return Ground(
+        repository=repository.id,
+        joined=joined,
+        signer=key or state.make_signer(folder, system),
+        signer_made=key is None,
+        probed=tuple(found),
+        restore_sha256=hashlib.sha256(tool("restore.py")).hexdigest(),
+    )
+
+
+def _is_there(store: Store) -> bool:
+    try:
+        open_repository(store)
+    except ConfigError:
+        return False
+    return True
+
+
+def identity_files(folder: Path, count: int) -> list[KeyFile]:
+    """Those that are there are used, so that a second init, or a second policy, is no new key."""
+    with state.disk("make", folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return [_key_file(name, folder / f"{name}.txt") for name in IDENTITIES[:count]]
+
+
+def _key_file(name: str, path: Path) -> KeyFile:
+    found = identity_at(path)
+    if found is not None:
+        return KeyFile(name=name, path=path, identity=found, made=False)
+    return KeyFile(name=name, path=path, identity=write_identity(path, name), made=True)
+
+
+def write_policy(plan: InitPlan, recipients: tuple[Recipient, ...], signer: str) -> None:
+    """Never over one that is there."""
+    with state.disk("make", plan.policies):
+        plan.policies.mkdir(mode=0o755, parents=True, exist_ok=True)
+    schema = plan.policies / SCHEMA
+    if not schema.exists():
+        state.write_new(schema, policy_schema().encode(), 0o644)
+    state.write_new(plan.policy_path, policy_text(plan, recipients, signer).encode(), 0o644)
+    load_policy(plan.policy_path)
+
+
+def policy_text(plan: InitPlan, recipients: tuple[Recipient, ...], signer: str) -> str:
+    notes = ("operations", "in the safe")
+    listed = "\n".join(
+        f"    - {recipient.text}" + (f"   # {note}" if note else "")
+        for recipient, note in zip(recipients, (*notes, *[""] * len(recipients)), strict=False)
+    )
+    return _TEMPLATE.format(
+        name=_quoted(plan.name),
+        root=_quoted(str(plan.root)),
+        store=_quoted(plan.store),
+        recipients=listed,
+        single="\n  single_recipient: true" if len(recipients) == 1 else "",
+        signer=signer,
+    )
+
+
+def _quoted(text: str) -> str:
+    """As a JSON string, which YAML reads too, where it is more than plain words."""
+    plain = text.isascii() and all(c.isalnum() or c in "/._-" for c in text)
+    return text if plain and text[0] in "/abcdefghijklmnopqrstuvwxyz" else json.dumps(text)
+
+
+_TEMPLATE = """\
+# yaml-language-server: $schema=./policy.schema.json
+# Written by drkit init; yours to change. drkit doctor looks at it, docs/policy.md has all keys.
+version: 1
+name: {name}
+
+source:
+  files:
+    root: {root}
+    # exclude: ["*.tmp", /cache/]    # patterns as in .gitignore
+    # unreadable: warn               # what can't be read no longer fails the backup (exit 8)
+
+repository:
+  store: {store}
+  # bandwidth: 80 MB/s
+
+encryption:
+  # Public keys only: with the private half of any one of them a backup opens.
+  recipients:
+{recipients}{single}
+  # Whose backups, deletions and evidence are believed: this machine's, until you split them.
+  signers:
+    writers: ["{signer}"]
+    maintainers: ["{signer}"]
+    verifiers: ["{signer}"]
+
+schedule:                            # what `drkit backup` finds due, whenever cron calls it
+  full: weekly sat 02:00
+  incremental: hourly
+  scrub: weekly sun 05:00
+  forget: daily 06:00
+
+retention:
+  keep: 30 days                      # everything younger stays; beyond that, one in each of
+  weekly: 8
+  monthly: 12
+  yearly: 3
+"""

@@ -1,0 +1,141 @@
+"""A snapshot back on disk: into a folder of its own, after saying how old it is."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from drkit.crypto.recipients import Identity
+from drkit.errors import DrkitError, Tampering, UsageError
+from drkit.files import FilesPlan, FilesSource
+from drkit.files.selection import selected
+from drkit.model import schedule
+from drkit.model.entry import text
+from drkit.model.policy import Policy
+from drkit.model.snapshot import Snapshot
+from drkit.model.units import roughly
+from drkit.operations import state
+from drkit.operations.reading import Seen, opened, policy_of
+from drkit.repository.manifest import Head
+from drkit.source import Target
+from drkit.system import System
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlan:
+    seen: Seen
+    snapshot: Snapshot
+    identities: tuple[Identity, ...]
+    into: Path
+    paths: tuple[str, ...] = ()  # as a person typed them
+    as_root: bool = False
+
+    @property
+    def text_paths(self) -> tuple[str, ...]:
+        return tuple(text(path) for path in self.paths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    head: Head
+    entries: int
+    bytes: int
+    free: int
+
+
+def check_target(into: Path) -> None:
+    """Never merged into anything: what comes out must be the snapshot and nothing else."""
+    with state.disk("look at", into):
+        if into.is_symlink() and not into.exists():
+            raise UsageError(f"{into} is a link to nothing")
+        if not into.exists():
+            return
+        if not into.is_dir():
+            raise UsageError(f"{into} is no folder")
+        with os.scandir(into) as found:
+            if next(found, None) is None:
+                return
+    raise UsageError(
+        f"{into} is not empty: a restore is never mixed with what is there",
+        hint=f"restore into a new folder, like {into}-restored, and move it when it is right",
+    )
+
+
+def doubts(plan: RestorePlan, policy: Policy | None, now: datetime) -> list[DrkitError]:
+    """Why a person should say yes first: signs of tampering, or a newest that is too old."""
+    found: list[DrkitError] = [Tampering(f.message, hint=f.hint) for f in plan.seen.tampered]
+    newest = plan.seen.snapshots[-1]
+    allowed = _allowed(policy)
+    if allowed is not None and now - newest.ended > allowed:
+        found.append(
+            UsageError(
+                f"the newest snapshot is {roughly(now - newest.ended)} old, "
+                "more than its schedule allows: newer ones may be missing",
+                hint="see if backups failed, or if the store was set back; then add --yes",
+            )
+        )
+    return found
+
+
+def _allowed(policy: Policy | None) -> timedelta | None:
+    if policy is None:
+        return None
+    rules = [r for r in (policy.schedule.full, policy.schedule.incremental) if r is not None]
+    if not rules:
+        return None
+    return min(schedule.longest_interval(rule) for rule in rules) + timedelta(hours=1)
+
+
+def preview(plan: RestorePlan, system: System) -> Preview:
+    with opened(plan.seen.domain, plan.snapshot, plan.identities, system) as reader:
+        head = reader.lines().head
+        entries = size = 0
+        for entry in selected(reader, plan.text_paths, plan.snapshot.facts.label):
+            entries += 1
+            size += entry.size
+    return Preview(head=head, entries=entries, bytes=size, free=_free(plan.into))
+
+
+def _free(into: Path) -> int:
+    folder = next(path for path in (into.absolute(), *into.absolute().parents) if path.is_dir())
+    with state.disk("look at", folder):
+        found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def policy_then(plan: RestorePlan, system: System) -> Policy | None:
+    """As the newest snapshot holds it, where no policy file is at hand."""
+    newest = plan.seen.snapshots[-1]
+    with opened(plan.seen.domain, newest, plan.identities, system) as reader:
+        return policy_of(reader.lines().head)
+
+
+def restore(plan: RestorePlan, system: System) -> None:
+    check_target(plan.into)
+    made = not plan.into.exists()
+    source = FilesSource(FilesPlan(root=plan.into), system)
+    target = Target(into=plan.into, paths=plan.text_paths, as_root=plan.as_root)
+    try:
+        with opened(plan.seen.domain, plan.snapshot, plan.identities, system) as reader:
+            with state.disk("make", plan.into):
+                plan.into.mkdir(mode=0o700, parents=True, exist_ok=True)
+            source.restore(plan.snapshot, reader, target)
+    except BaseException as error:
+        error.add_note(left_in(plan.into, made=made))
+        raise
+
+
+def left_in(into: Path, *, made: bool) -> str:
+    """After a failure: what a person will find there."""
+    try:
+        with os.scandir(into) as found:
+            empty = next(found, None) is None
+        if empty and made:
+            into.rmdir()
+    except FileNotFoundError:
+        empty = True
+    except OSError as error:
+        return f"{into}: what it holds now can't be seen: {error.strerror}"
+    if empty:
+        return f"nothing was written to {into}"
+    return f"{into} holds a part of the snapshot and is not complete"

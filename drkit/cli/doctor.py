@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drkit.cli.output import Output, printable
+from drkit.cli.output import Output, hung, printable
 from drkit.cli.wiring import World, policies, store_of, wired
 from drkit.errors import ConfigError, DrkitError, Exit
 
@@ -19,6 +19,7 @@ Examples:
 
 Exits 0 when nothing fails, else with the code of the first failure's kind. A warning is no failure.
 """
+_INDENT = 22
 _COLORS = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -82,11 +83,16 @@ def _examined(world: World, policy: "Policy") -> "list[Checked]":
 
 def _say(out: Output, check: "Checked") -> None:
     finding = check.finding
-    say = out.line if finding.level == "pass" else out.always
+    if out.quiet and finding.level == "pass":
+        return
     word = out.styled(finding.level, _COLORS[finding.level])
-    say(f"  {word}  {finding.what:<16} {finding.message}")
+    first, *rest = hung(_INDENT, printable(finding.message))
+    out.raw(f"  {word}  {printable(finding.what):<13} {first}")
     if finding.hint and finding.level != "pass":
-        say(f"        {'':<16} fix: {finding.hint}")
+        first, *more = hung(_INDENT + 5, f"fix: {printable(finding.hint)}")
+        rest += [" " * _INDENT + first, *more]
+    for line in rest:
+        out.raw(line)
 
 
 def _document(check: "Checked") -> dict[str, object]:

@@ -126,7 +126,6 @@ def _say_ground(out: Output, plan: "InitPlan", ground: "Ground") -> None:
     where = plan.state / "signer.key"
     word = "made" if ground.signer_made else "exists, and is used"
     out.line(f"signer      {where}: {word}")
-    out.line(f"            {ground.signer.public_text}")
 
 
 def _policy(
@@ -190,8 +189,10 @@ def _say_rest(world: World, plan: "InitPlan", ground: "Ground", made: "list[KeyF
     out = world.out
     out.line()
     out.line("For the key sheet, beside the private keys:")
-    out.line(f"  signer      {ground.signer.public_text}")
-    out.line(f"  restore.py  sha256 {ground.restore_sha256}")
+    out.line("  signer")
+    out.line(f"    {ground.signer.public_text}")
+    out.line("  restore.py, sha256")
+    out.line(f"    {ground.restore_sha256}")
     if made:
         out.line()
         out.line(f"{made[0].path.parent} holds private keys: as long as they are on this machine,")
@@ -211,13 +212,14 @@ def _say_rest(world: World, plan: "InitPlan", ground: "Ground", made: "list[KeyF
 
 def cron_lines(world: World) -> list[str]:
     program = shlex.quote(os.path.abspath(sys.argv[0]))
-    state = "" if world.env.state is None else f"DRKIT_STATE={shlex.quote(str(world.env.state))} "
-    folder = shlex.quote(os.path.abspath(folder_for_policies(world)))
-    run = f"{state}{program}"
+    folder = os.path.abspath(folder_for_policies(world))
+    where = "" if folder == "/etc/drkit/policies" else f" --policy-dir {shlex.quote(folder)}"
+    state = [] if world.env.state is None else [f"DRKIT_STATE={world.env.state}"]
     return [
-        f"*/10 * * * *  {run} backup --quiet --policy-dir {folder}",
-        f"0 5 * * 0     {run} scrub --quiet --policy-dir {folder}",
-        f"0 6 * * *     {run} forget --apply --quiet --policy-dir {folder}",
+        *state,
+        f"*/10 * * * * {program} backup -q{where}",
+        f"0 5 * * 0 {program} scrub -q{where}",
+        f"0 6 * * * {program} forget --apply -q{where}",
     ]
 
 

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import sys
+from dataclasses import replace
 from typing import NoReturn
 
 import click
@@ -99,10 +100,22 @@ def _output(args: list[str]) -> Output:
 
 def _ended(error: BaseException, out: Output) -> int:
     try:
-        code = _told(error, out)
+        code = _told(error, replace(out, color=out.color and _colored()))
     except OSError:  # nobody can be told: stderr is closed, or its disk full
         code = Exit.STORE
     return int(code)
+
+
+def _colored() -> bool:
+    """Asked only when something went wrong at a terminal: config is slow to import."""
+    if not sys.stderr.isatty():
+        return False
+    from drkit.config import environment
+
+    try:
+        return not environment().no_color
+    except DrkitError:
+        return False
 
 
 def _told(error: BaseException, out: Output) -> int:

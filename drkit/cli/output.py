@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
@@ -112,17 +114,29 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode()
 
 
+def hung(indent: int, text: str) -> list[str]:
+    """Wrapped for the terminal, all lines but the first behind the indent; in a pipe one line."""
+    if not sys.stdout.isatty():
+        return [text]
+    room = max(shutil.get_terminal_size().columns - indent, 20)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return [lines[0], *(" " * indent + line for line in lines[1:])]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> list[str]:
-    """Lines; columns named in `right` stand at the right, the last one is as long as it is."""
+    """Lines; columns named in `right` stand at the right, the last one is wrapped."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(head, *cells, strict=True)]
-    return [
-        "  ".join(
+    before = sum(widths[:-1]) + 2 * len(widths[:-1])
+    lines: list[str] = []
+    for row in [list(head), *cells]:
+        placed = [
             pad(cell, size, right=name in right.split())
             for cell, size, name in zip(row, widths, head, strict=True)
-        ).rstrip()
-        for row in [list(head), *cells]
-    ]
+        ][:-1]
+        first, *rest = hung(before, row[-1])
+        lines += ["  ".join([*placed, first]).rstrip(), *rest]
+    return lines
 
 
 def width(text: str) -> int:

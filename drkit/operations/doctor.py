@@ -274,7 +274,7 @@ def _backups(plan: DoctorPlan, repository: Repository, system: System) -> list[C
         odd = [f for f in seen[0].findings if f.what != "unpinned"]
         if not odd:
             count = len(seen[0].snapshots)
-            yield _finding("pass", "history", f"{count} snapshots, nothing odd about them")
+            yield _finding("pass", "history", f"{count} to restore from, nothing odd about them")
         yield from odd
 
     found = _asked("history", Exit.DAMAGED, history)

@@ -81,13 +81,13 @@ def choose_base(
     repository: Repository, plan: SessionPlan, history: History, system: System
 ) -> Base:
     _check_origin(plan, history)
+    if plan.kind == "full":
+        return _full(plan, system, "asked for")
     cache = _open_cache(plan.state)
-    if cache is None:
-        return _full(plan, system, "first backup from this machine, or its memory is gone")
+    if not isinstance(cache, Cache):
+        return _full(plan, system, cache)
     memory = _memory(cache)
-    why = (
-        "asked for" if plan.kind == "full" else _why_full(repository, plan, history, memory, system)
-    )
+    why = _why_full(repository, plan, history, memory, system)
     if why or memory is None:
         cache.__exit__()
         return _full(plan, system, why)
@@ -101,14 +101,15 @@ def choose_base(
     )
 
 
-def _open_cache(state: Path) -> Cache | None:
+def _open_cache(state: Path) -> Cache | str:
+    """Or why there is none."""
     path = state / "cache.sqlite"
     if not path.exists():
-        return None
+        return "first backup from this machine, or its memory is gone"
     try:
         return Cache(path, fresh=False)
-    except Unsound:
-        return None
+    except Unsound as error:
+        return error.message
 
 
 def _memory(cache: Cache) -> _Memory | None:

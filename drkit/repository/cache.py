@@ -3,12 +3,13 @@
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from drkit.errors import Busy, DiskError, DrkitError
+from drkit.repository.imprint import alone, has_imprint, imprint, write_imprint
 
 _TABLES = """
 create table meta (key text primary key, value blob) without rowid;
@@ -45,7 +46,7 @@ class Record:
 
 
 class Unsound(DiskError):
-    """The file is no sound database."""
+    """The file is no sound database, or not the one that was left."""
 
 
 class Cache:
@@ -55,17 +56,16 @@ class Cache:
         self._path = path
         self._fresh = fresh
         self._file = path.with_name(path.name + ".new") if fresh else path
-        if fresh:
-            for name in (self._file, self._file.with_name(self._file.name + "-journal")):
-                name.unlink(missing_ok=True)
-        with _disk(path):
-            self._db = sqlite3.connect(self._file, isolation_level=None)
-            try:
-                self._begin()
-            except sqlite3.Error:
-                self._db.close()
-                raise
+        with ExitStack() as held, _disk(path):
+            held.enter_context(alone(path.with_name("cache.lock")))
+            if fresh:
+                for name in (self._file, self._file.with_name(self._file.name + "-journal")):
+                    name.unlink(missing_ok=True)
+            self._db = held.enter_context(closing(sqlite3.connect(self._file, isolation_level=None)))
+            self._begin()
+            self._held = held.pop_all()
         self._seen = bytearray(self._top // 8 + 1)
+        self._added = 0
         self._new: list[tuple[str, str, bytes]] = []
         self._new_chunks: dict[bytes, tuple[int, int, int]] = {}
         self._maybe = bytearray(_BLOOM // 8) if fresh else None
@@ -79,7 +79,12 @@ class Cache:
         self._db.execute(f"pragma journal_mode = {'off' if self._fresh else 'delete'}")
         self._db.execute(f"pragma synchronous = {'off' if self._fresh else 'full'}")
         self._db.execute("pragma locking_mode = exclusive")
-        self._db.execute("begin immediate")
+        self._db.execute("begin immediate")  # a killed run's changes are undone here
+        if not self._fresh and not has_imprint(self._path):
+            raise Unsound(
+                f"{self._path} is not as the last backup left it",
+                hint="run drkit backup again: it takes a full backup; and test this disk",
+            )
         if self._fresh:
             for statement in _TABLES.split(";\n"):
                 self._db.execute(statement)
@@ -88,9 +93,9 @@ class Cache:
         self._paged = bool(self._one("select exists (select 1 from pages)"))
 
     def __exit__(self, *about: object) -> None:
-        self._db.close()
         if self._fresh:
             self._file.unlink(missing_ok=True)
+        self._held.close()
         error = about[1] if about else None
         told = _told(self._path, error) if isinstance(error, _REFUSALS) else error
         if isinstance(told, Unsound) and not self._fresh:  # or every run from now on fails alike
@@ -127,6 +132,7 @@ class Cache:
         self.keep(k)
 
     def add(self, path: str, mark: str, line: bytes) -> None:
+        self._added += 1
         self._new.append((path, mark, line))
         if len(self._new) >= _BATCH:
             self._flush()
@@ -140,9 +146,17 @@ class Cache:
         """What this session saw, in path order."""
         self._flush()
         seen, top = self._seen, self._top
+        count = 0
         for k, line in self._run("select k, line from files order by path"):
             if k > top or seen[k >> 3] >> (k & 7) & 1:
+                count += 1
                 yield line
+        kept = int.from_bytes(seen).bit_count() + self._added
+        if count != kept:
+            raise Unsound(
+                f"{self._path} gives {count} of {kept} names; nothing was committed",
+                hint="run drkit backup --full, and test this machine's disk and memory",
+            )
 
     # chunks, records, packs
     def chunk(self, id: bytes) -> tuple[int, int, int] | None:
@@ -235,6 +249,7 @@ class Cache:
             self._forget_unseen()
             self._db.execute("commit")
             self._db.close()
+            write_imprint(imprint(self._file), self._path)
             if self._fresh:
                 _publish(self._file, self._path)
 

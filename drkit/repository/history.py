@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from drkit.crypto.sign import signer_text
-from drkit.errors import Damaged, NotFound
+from drkit.errors import Damaged, NotFound, StoreError
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
@@ -22,7 +22,7 @@ from drkit.repository.signed import (
     decode,
     decode_outcome,
 )
-from drkit.stores.base import Stored
+from drkit.stores.base import Store, Stored
 
 _LIMIT = 64 << 10
 _CLOCKS_APART = timedelta(hours=1)
@@ -145,10 +145,22 @@ def _read_generation(repository: Repository, history: History, g: Generation, pi
         _outcome(repository, history, g, session, stored, pins)
 
 
+def _small(store: Store, name: str) -> bytes:
+    """One object too large must not keep everything else from being listed."""
+    try:
+        return store.read(name, _LIMIT)
+    except NotFound:
+        raise
+    except StoreError as error:
+        if error.transient or (size := store.size(name)) <= _LIMIT:
+            raise
+        raise Damaged(f"{name} has {size} bytes, more than drkit ever gives it") from error
+
+
 def _opened(repository: Repository, history: History, where: Where, pins: Pins) -> Open | None:
     try:
         name = names.opened(where.domain, where.generation or "")
-        found, public = decode(Open, repository.store.read(name, _LIMIT), where)
+        found, public = decode(Open, _small(repository.store, name), where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(error.message))
         return None
@@ -169,7 +181,7 @@ def _maintained(
     kind = cls.__name__.lower()
     name = f"{names.generation(where.domain, where.generation or '')}{kind}"
     try:
-        _, public = decode(cls, repository.store.read(name, _LIMIT), where)
+        _, public = decode(cls, _small(repository.store, name), where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(error.message))
         return False
@@ -189,7 +201,7 @@ def _outcome(
 ) -> None:
     where = Where(repository=repository.id, domain=history.domain, generation=g.id, session=session)
     try:
-        data = repository.store.read(stored.name, _LIMIT)
+        data = _small(repository.store, stored.name)
         found, public = decode_outcome(data, where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(error.message))

@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from mmap import mmap
 from pathlib import Path
@@ -26,17 +28,19 @@ from drkit.repository.format import (
 )
 from drkit.repository.history import Generation, History, missing, read_generation, read_history
 from drkit.repository.manifest import Head, ManifestWriter, write_lines
+from drkit.repository.outcome import fenced, put_outcome
 from drkit.repository.pack import Finished, PackWriter, discard, staging_buffer
 from drkit.repository.recheck import Recheck
-from drkit.repository.repository import Repository, body, put_if_absent, tool
+from drkit.repository.repository import Repository, body, tool
 from drkit.repository.save import Hand
 from drkit.repository.signed import Begin, Commit, Open, Where, encode
 from drkit.repository.transfer import Sealing, Tools
 from drkit.source import Source
-from drkit.stores.base import Body, Store
+from drkit.stores.base import Body
 from drkit.system import System
 
 _LOOK_AGAIN = 4 << 20
+_TAKEN = 100  # names of packs that others have put, before it is the store that is wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,7 @@ class Session:
             kind=self._base.kind, parent=self._base.parent, begun=self._begun, start_lsn=None
         )
         data = encode(begin, self._where, self._plan.signer)
-        self._store.put(self._name(names.begin), body(data))
+        self._put(self._name(names.begin), body(data))
 
     def _open(self) -> None:
         opened = Open(
@@ -128,12 +132,21 @@ class Session:
             generation=self._base.generation,
         )
         name = names.opened(self._plan.domain, self._base.generation)
-        self._store.put(name, body(encode(opened, where, self._plan.signer)))
+        self._put(name, body(encode(opened, where, self._plan.signer)))
+
+    def _put(self, name: str, data: Body) -> None:
+        try:
+            self._store.put(name, data)
+        except AlreadyExists as error:  # ids are random: nobody meets one by chance
+            raise AlreadyExists(
+                f"{error.message}, and not from this session; nothing was committed",
+                hint="run drkit backup again; if it comes back, check the store with: drkit doctor",
+            ) from error
 
     # 2
     def look(self) -> Generation:
         """After begin, so that whoever closes the generation sees this session."""
-        g = self._generation()
+        g = self._listed()
         if g.closed or g.swept:
             raise Busy(
                 "a forget closed the generation just now; nothing was backed up",
@@ -146,9 +159,17 @@ class Session:
             )
         return g
 
-    def _generation(self) -> Generation:
+    def _listed(self) -> Generation:
+        """A listing without what was just put can't be trusted to show what others have put."""
         plan = self._plan
-        return read_generation(self._repository, plan.domain, self._base.generation, plan.pins)
+        g = read_generation(self._repository, plan.domain, self._base.generation, plan.pins)
+        if self.id not in g.begins:
+            raise StoreError(
+                f"{self._store.url} does not list what session {self.id} has put there; "
+                "nothing was committed",
+                hint="is it still the same disk or bucket? check the store with: drkit doctor",
+            )
+        return g
 
     # 3
     def packs(self, source: Source) -> Facts:
@@ -198,12 +219,7 @@ class Session:
         """A name that foreign bytes have taken: the next number."""
         assert pack.body.fd is not None
         try:
-            for number in self._numbers:
-                try:
-                    self._store.put(self._pack_name(number), pack.body)
-                except AlreadyExists:
-                    continue
-                break
+            number = self._put_somewhere(pack.body)
         finally:
             os.close(pack.body.fd)
         self._sent.append(
@@ -214,6 +230,16 @@ class Session:
                 records=pack.records,
             )
         )
+
+    def _put_somewhere(self, data: Body) -> int:
+        for _ in range(_TAKEN):
+            number = next(self._numbers)
+            with suppress(AlreadyExists):
+                self._store.put(self._pack_name(number), data)
+                return number
+        number = next(self._numbers)
+        self._put(self._pack_name(number), data)
+        return number
 
     def _pack_name(self, number: int) -> str:
         return names.pack(self._plan.domain, self._base.generation, self.id, number)
@@ -229,8 +255,8 @@ class Session:
     def manifest(self, facts: Facts) -> None:
         self._packlist = body(self._packlist_bytes())
         self._manifest = self._write_manifest(facts)
-        self._store.put(self._name(names.packlist), self._packlist)
-        self._store.put(self._name(names.manifest), self._manifest)
+        self._put(self._name(names.packlist), self._packlist)
+        self._put(self._name(names.manifest), self._manifest)
         self._added += self._manifest.size + self._packlist.size
 
     def _packlist_bytes(self) -> bytes:
@@ -282,9 +308,9 @@ class Session:
     # 5
     def check(self) -> None:
         """Every pack, own and used, is listed with its size; what was put last reads back."""
-        g = self._generation()
+        g = self._listed()
         if g.closed or self.id in g.outcomes:
-            raise fenced(self.id)
+            raise fenced(self._where)
         for pack in self._cache.packs():
             name = self._pack_name(pack.number) if pack.session == self.id else None
             last = f"{pack.session}-{pack.number:06d}"
@@ -327,7 +353,7 @@ class Session:
             added=self._added,
         )
         data = encode(commit, self._where, self._plan.signer)
-        put_outcome(self._store, self._name(names.outcome), data, self.id)
+        put_outcome(self._store, self._name(names.outcome), data, self._where)
         return Done(
             generation=self._base.generation,
             session=self.id,
@@ -343,32 +369,10 @@ class Session:
     def remember(self, done: Done) -> None:
         """The host's memory follows the store, never leads it."""
         assert self._hand is not None
-        remember(self._cache, self._base, done, self._plan, self._hand.state)
-
-
-def put_outcome(store: Store, name: str, data: bytes, session: str) -> None:
-    """The commit point: read back and compared, whatever the put said."""
-    try:
-        put_if_absent(store, name, data)
-        found = store.read(name, len(data) + 1024)
-    except StoreError as error:
-        if error.transient:
-            raise _unknown(session, error) from error
-        raise
-    if found != data:
-        raise fenced(session)
-
-
-def _unknown(session: str, error: StoreError) -> StoreError:
-    return StoreError(
-        f"outcome unknown: the last object of session {session} got no answer: {error}",
-        hint="drkit list shows whether it counts; the next drkit backup is safe either way",
-        transient=True,
-    )
-
-
-def fenced(session: str) -> Busy:
-    return Busy(
-        f"session {session} was fenced by a forget while it ran; nothing was committed",
-        hint="run drkit backup again",
-    )
+        try:
+            remember(self._cache, self._base, done, self._plan, self._hand.state)
+        except (DiskError, sqlite3.DatabaseError) as error:
+            raise DiskError(
+                f"session {self.id} is committed, but this machine could not remember it: {error}",
+                hint="make room for the state; the next backup may read and send more than usual",
+            ) from error

@@ -67,6 +67,9 @@ class _Crew(Generic[T]):
     def drop(self) -> None:
         """Stop without ending the queue."""
         self.failed = self.failed or InterruptedError("stopped")
+        for _ in self._threads:
+            with suppress(queue.Full):
+                self.items.put_nowait(None)  # wakes who waits
         for thread in self._threads:
             thread.join()
         self._threads = []

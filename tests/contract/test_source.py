@@ -29,8 +29,14 @@ STORES: dict[str, Callable[[Path], Store]] = {
 
 
 @pytest.fixture(params=STORES)
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
+def any_host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
     return new_host(STORES[request.param](tmp_path), tmp_path / "state")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """Where the store makes no difference."""
+    return new_host(MemoryStore(System().now), tmp_path / "state")
 
 
 @pytest.fixture(params=SOURCES)
@@ -50,38 +56,38 @@ def restored(host: Host, case: Case, snapshot: Snapshot, into: Path) -> dict[str
 
 
 def test_every_snapshot_of_a_generation_restores_bit_for_bit(
-    host: Host, case: Case, tmp_path: Path
+    any_host: Host, case: Case, tmp_path: Path
 ) -> None:
     expected = {}
     for number in range(1 + INCREMENTALS):
         if number:
             case.step()
-        done = host.back_up(case.source)
+        done = any_host.back_up(case.source)
         assert done.kind == ("incremental" if number else "full")
         expected[done.session] = case.now()
-        newest = host.newest()
+        newest = any_host.newest()
         assert newest.session == done.session
-        assert host.streamed(newest) == case.now()
-    history = host.history()
+        assert any_host.streamed(newest) == case.now()
+    history = any_host.history()
     assert history.findings == []
     assert len(history.generations) == 1
     for snapshot in history.snapshots:
-        assert host.streamed(snapshot) == expected[snapshot.session]
+        assert any_host.streamed(snapshot) == expected[snapshot.session]
         into = tmp_path / f"out-{snapshot.session}"
-        assert restored(host, case, snapshot, into) == expected[snapshot.session]
+        assert restored(any_host, case, snapshot, into) == expected[snapshot.session]
 
 
 def test_an_unchanged_incremental_stores_a_manifest_and_nothing_else(
-    host: Host, case: Case
+    any_host: Host, case: Case
 ) -> None:
-    full = host.back_up(case.source)
-    again = host.back_up(case.source)
+    full = any_host.back_up(case.source)
+    again = any_host.back_up(case.source)
     assert again.kind == "incremental"
     assert again.sealed == 0
-    assert own_packs(host, again) == []
+    assert own_packs(any_host, again) == []
     assert again.added < 16_000
     assert again.added < full.added / 50
-    assert host.streamed() == case.now()
+    assert any_host.streamed() == case.now()
 
 
 def test_what_a_step_stores_is_bound_by_what_it_changed(host: Host, case: Case) -> None:
@@ -261,9 +267,8 @@ def test_links_folders_and_empty_files_have_no_bytes(host: Host, tmp_path: Path)
         assert done.sealed == sealed
         assert own_packs(host, done) == []
     found = host.written(tmp_path / "out")
-    assert found == dict.fromkeys(("empty", "written", "cut", "paged", "again"), b"") or set(
-        found
-    ) == {f"folder/{name}" for name in ("empty", "written", "cut", "paged", "again")}
+    names = ("empty", "written", "cut", "paged", "again")
+    assert found == {f"folder/{name}": b"" for name in names}
     assert (tmp_path / "out/link").readlink() == Path("folder/empty")
     assert (tmp_path / "out/folder").stat().st_mode & 0o7777 == 0o750
 
@@ -354,7 +359,7 @@ def spliced(path: str, content: bytes, save: Save) -> None:
 
 
 @pytest.mark.parametrize("cut", [Cut.CONTENT, Cut.PLAIN])
-def test_a_hole_stays_one(cut: Cut, host: Host, tmp_path: Path) -> None:
+def test_a_hole_stays_one(cut: Cut, any_host: Host, tmp_path: Path) -> None:
     def holed(save: Save) -> None:
         writer = save.write(Entry(path="x", size=(40 << 20) + 5), cut)
         writer.write(b"start")
@@ -362,8 +367,8 @@ def test_a_hole_stays_one(cut: Cut, host: Host, tmp_path: Path) -> None:
         writer.zero(20 << 20)
         writer.close()
 
-    assert host.back_up(holed).sealed == 5
-    found = host.written(tmp_path / "out")["x"]
+    assert any_host.back_up(holed).sealed == 5
+    found = any_host.written(tmp_path / "out")["x"]
     assert found == b"start" + bytes(40 << 20)
     assert (tmp_path / "out/x").stat().st_blocks * 512 < 1 << 20
 
@@ -376,7 +381,7 @@ def test_a_hole_of_terabytes_streams_piece_by_piece(host: Host) -> None:
 
     host.back_up(holed)
     with host.opened() as reader, reader.stream(next(reader.entries())) as stream:
-        for _ in range(2000):
+        for _ in range(20):
             assert not stream.read(1 << 20).strip(b"\0")
 
 
@@ -406,20 +411,20 @@ def test_the_entry_given_at_the_end_replaces_the_first(host: Host) -> None:
 
 
 def test_no_descriptor_and_no_temporary_file_is_left(
-    host: Host, case: Case, tmp_path: Path
+    any_host: Host, case: Case, tmp_path: Path
 ) -> None:
-    host.back_up(case.source)
+    any_host.back_up(case.source)
     with ExitStack() as stack:
         before = stack.enter_context(descriptors())
         case.step()
-        host.back_up(case.source)
+        any_host.back_up(case.source)
         for part in ("packs", "manifest", "outcome"):
             case.step()
             with pytest.raises(StoreError):
-                host.back_up(case.source, store=Refusing(host.store, part))
+                any_host.back_up(case.source, store=Refusing(any_host.store, part))
         with pytest.raises(KeyboardInterrupt):
-            host.back_up(Interrupted(case, KeyboardInterrupt()))
-        host.streamed()
+            any_host.back_up(Interrupted(case, KeyboardInterrupt()))
+        any_host.streamed()
     assert before
     spools = [tmp_path / "state/spool", tmp_path / "store/.staging"]
     assert [list(s.iterdir()) for s in spools if s.exists()] in ([], [[]], [[], []])

@@ -1,7 +1,7 @@
 """Restores a drkit repository (format 1) without drkit: see FORMAT.md, which lies beside this."""
-# ruff: noqa: E401, E701, I001, BLE001, B905 - 200 lines, so that a person can read all of them
+
+# ruff: noqa: E401, E701, E702, I001, BLE001, B905 - 200 lines: a person can read them all first
 # fmt: off
-from __future__ import annotations
 import argparse, base64, contextlib, functools, glob, hashlib, hmac, json, os, re, struct, sys
 from typing import Any
 import zstandard
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("store", help="a folder: a plain copy of the bucket, best read-only")
 parser.add_argument("--signer", action="append", default=[], help="ed25519:… that is believed")
-for word in ("identity", "domain", "snapshot", "into", "wal"): parser.add_argument(f"--{word}")
+for word in "identity domain snapshot into wal".split(): parser.add_argument(f"--{word}", default="")
 for word in ("list", "as-root"): parser.add_argument(f"--{word}", action="store_true")
 args = parser.parse_args()
 STORE, PINS = os.path.abspath(args.store), [pin.lower()[8:] for pin in args.signer]
@@ -23,9 +23,10 @@ troubles: list[str] = []
 
 def need(true: object, why: str) -> None:
     if not true: raise ValueError(why)
-def trouble(text: str) -> None:
-    troubles.append(text)
-    print("TROUBLE:", text, file=sys.stderr)
+def attempt(what: str, action: Any, *given: object) -> Any:  # noqa: ANN401
+    try: return action(*given)
+    except Exception as error: troubles.append(f"{what}: {error!r}")
+    return print("TROUBLE:", troubles[-1], file=sys.stderr)
 def sha256(data: bytes) -> bytes: return hashlib.sha256(data).digest()
 def mac(key: bytes, data: bytes) -> bytes: return hmac.new(key, data, "sha256").digest()
 def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes: return mac(mac(salt, key), info + b"\1")
@@ -55,60 +56,55 @@ def envelope(data: bytes) -> bytes:  # an age file of X25519 stanzas and one chu
                 stream = ChaCha20Poly1305(hkdf(secret, body[:16], b"payload"))
                 return stream.decrypt(bytes(11) + b"\1", body[16:], None)[:32]
     raise ValueError("no identity given opens it, or its envelope is damaged")
-def opened(session: bytes, kind: int, id: bytes, sealed: bytes, size: int | None) -> bytes:
+def opened(session: bytes, kind: int, id: bytes, sealed: bytes, size: int) -> bytes:  # a record
     cipher, aad = AESGCM(mac(session, bytes([kind]) + id[:16])), BOUND + bytes([kind]) + id
     packed = cipher.decrypt(sealed[:12], sealed[12:], aad)
-    unfolds = zstandard.frame_content_size(packed)  # refused before it does
+    unfolds = zstandard.frame_content_size(packed)  # known before it does
     need(unfolds == size if size else 0 < unfolds <= 64 * MIB, "a record has not its length")
     return zstandard.ZstdDecompressor().decompress(packed)
 
 def verify(public: bytes, signature: bytes, words: bytes) -> None:
-    need(not PINS or public.hex() in PINS, f"it is signed by ed25519:{public.hex()}, not pinned")
     Ed25519PublicKey.from_public_bytes(public).verify(signature, b"drkit1 " + words)
+    need(not PINS or public.hex() in PINS, f"it is signed by ed25519:{public.hex()}, not pinned")
 def signed(path: str) -> dict[str, Any]:  # believed when a pinned key says it of that very place
     data, names = read(path, 64 << 10), path[len(STORE) + 1:].split("/")
     said: dict[str, Any] = json.loads(data[96:])
     verify(data[64:96], data[:64], f"{said['type']}\0".encode() + data[96:])
     again = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    place = {"repository": REPOSITORY, "domain": names[1], "generation": names[3]}
-    place.update({"session": names[5]} if names[4] == "outcome" else {})
-    need(again == data[96:] and place.items() <= said.items() and said["type"] in
-         {"outcome": ("commit", "fence")}.get(names[4], ("expired",)), "it is of another place")
+    place = {"repository": REPOSITORY, **dict(zip(("domain", "generation", "session"), names[1::2]))}
+    kinds = ("commit", "fence") if names[4] == "outcome" else ("expired",)
+    need(again == data[96:] and place.items() <= said.items() and said["type"] in kinds, "swapped")
     return {**said, "signer": f"ed25519:{data[64:96].hex()}", "hash": sha256(data).hex()}
 def commits() -> list[dict[str, Any]]:  # oldest first; those of expired generations left out
-    found: list[dict[str, Any]] = []
     every = f"{glob.escape(STORE)}/domains/{ID}/generations/{ID}/"
-    for path in glob.glob(every + "expired") + glob.glob(every + f"outcome/{ID}"):
-        try: found.append(signed(path))
-        except Exception as error: trouble(f"{path} is not believed: {error!r}")
+    paths = glob.glob(every + "expired") + glob.glob(every + f"outcome/{ID}")
+    found = [said for path in paths if (said := attempt(f"{path} is not believed", signed, path))]
     expired = {said["generation"] for said in found if said["type"] == "expired"}
     found = sorted((c for c in found if c["type"] == "commit"), key=lambda c: str(c["ended"]))
     seen = {tuple(head) for commit in found for head in commit["heads"]}
-    for generation, head in seen - {(c["generation"], c["hash"]) for c in found}:
-        trouble(f"a commit {head[:12]} of generation {generation} was seen, and is not here")
+    for head in seen - {(c["generation"], c["hash"]) for c in found}:
+        attempt(f"a commit of generation {head[0]} is gone", need, 0, "another one has seen it")
     return [commit for commit in found if commit["generation"] not in expired]
 
 def native(text: str) -> bytes:  # a backslash stands doubled, bytes that are no UTF-8 as \xNN
-    return re.sub(rb"\\(?:\\|x([89a-f][0-9a-f]))", lambda m: bytes.fromhex(m[1].decode())
-                  if m[1] else b"\\", text.encode())
+    odd = re.compile(rb"\\(\\|x[89a-f][0-9a-f])")
+    return odd.sub(lambda m: bytes.fromhex(m[1][1:].decode()) or b"\\", text.encode())
 def manifest(commit: dict[str, Any]) -> tuple[dict[int, Any], dict[int, Any], dict[bytes, Any]]:
     data = read(f"{BASE}/manifest/{commit['session']}", commit["manifest"][0])
-    need([len(data), sha256(data).hex()] == commit["manifest"], "the manifest isn't what was signed")
+    need([len(data), sha256(data).hex()] == commit["manifest"], "the manifest isn't the signed one")
     session = envelope(data[12:12 + int.from_bytes(data[8:12], "little")])
-    rows = data[-12 - int.from_bytes(data[-12:-8], "little"):-12]
-    rows = opened(session, 2, sha256(b"contents " + commit["session"].encode())[:16], rows, None)
-    rows = struct.iter_unpack("<B16sIQI", rows)
-    text = b"".join(opened(session, 3, id, data[at:at + n], size) for _, id, size, at, n in rows)
+    table = data[-12 - int.from_bytes(data[-12:-8], "little"):-12]
+    table = opened(session, 2, sha256(b"contents " + commit["session"].encode())[:16], table, 0)
+    text = b"".join(opened(session, 3, id, data[at:at + stored], size)
+                    for _, id, size, at, stored in struct.iter_unpack("<B16sIQI", table))
     head, *lines, last = [json.loads(line) for line in text.split(b"\n")[:-1]]
-    need(head["manifest"] == 1, "the manifest needs a newer restore.py")
-    packs = {line["pack"][0]: line["pack"][1:] for line in lines if "pack" in line}
-    records = {line["record"][0]: line["record"][1:] for line in lines if "record" in line}
+    packs, records = ({x[k][0]: x[k][1:] for x in lines if k in x} for k in ("pack", "record"))
     entries: list[dict[str, Any]] = []
     for line in lines:
         if "path" in line: entries.append({"type": "file", "size": 0, "extents": [], **line})
         if "more" in line: entries[-1]["extents"] += line["more"]
     counts = {"packs": len(packs), "records": len(records), "lines": len(entries)}
-    need(last.get("end") == counts, "the manifest has no end line that counts it: it was cut")
+    need(head["manifest"] == 1 and last.get("end") == counts, "the manifest was cut: no end line")
     tree: dict[bytes, dict[str, Any]] = {}
     for entry in entries:  # each path once, safe, in a folder; each extent in its record
         path, flat, kind = native(entry["path"]), entry["extents"], entry["type"]
@@ -122,67 +118,91 @@ def manifest(commit: dict[str, Any]) -> tuple[dict[int, Any], dict[int, Any], di
         need(kind != "hardlink" or tree[native(entry["target"])]["type"] == "file", "unsafe link")
         tree[path] = entry
     return packs, records, tree
-
 @functools.cache
-def session_of(place: str, size: int, digest: str) -> bytes:  # empty when the pack is damaged
-    with contextlib.suppress(OSError, ValueError):
-        data = read(place, 64 * MIB)
-        need([len(data), sha256(data).hex()] == [size, digest], "")
-        return envelope(data[12:12 + int.from_bytes(data[8:12], "little")])
-    return b""
+def session_of(place: str, size: int, digest: str) -> bytes:  # nothing: the pack is damaged
+    data = attempt(place, read, place, 64 * MIB) or b""
+    good = [len(data), sha256(data).hex()] == [size, digest]
+    return attempt(place, envelope, data[12:12 + int.from_bytes(data[8:12], "little")]) if good else b""
 @functools.lru_cache(maxsize=64)
 def record(number: int) -> bytes:
     id, size, pack, at, stored = RECORDS[number]
     place = f"{BASE}/packs/{PACKS[pack][0]}-{PACKS[pack][1]:06d}"
     session = session_of(place, *PACKS[pack][2:])
-    need(session, f"{place} is missing, or not what was signed")
+    need(session, f"{place} is missing, or isn't the signed one")
     with open(place, "rb") as file:
-        file.seek(at)
-        return opened(session, 1, bytes.fromhex(id), file.read(stored), size)
+        file.seek(at); return opened(session, 1, bytes.fromhex(id), file.read(stored), size)
 
 def enter(path: bytes) -> bytes:  # the folder it is in, part by part and through no link
     os.fchdir(ROOT)
     for part in path.split(b"/")[:-1]:
-        folder = os.open(part, FOLDER)
-        os.fchdir(folder)
-        os.close(folder)
+        folder = os.open(part, FOLDER); os.fchdir(folder); os.close(folder)
     return path.split(b"/")[-1]
 def put(path: bytes, entry: dict[str, Any]) -> None:
     kind, name, target = entry["type"], enter(path), native(entry.get("target", ""))
-    if kind == "hardlink":
-        here = os.open(".", FOLDER)
-        os.link(enter(target), name, dst_dir_fd=here, follow_symlinks=False)
-        return os.close(here)
-    if kind == "file":
-        with open(os.open(name, NEW, 0o600), "wb") as file:
-            for number, at, length in entry["extents"]:
-                file.write(record(number)[at:at + length]) if number else file.seek(length, 1)
-            file.truncate(entry["size"])
-            os.fsync(file.fileno())
+    if kind == "hardlink": os.link(target, name, src_dir_fd=ROOT, follow_symlinks=False)
     if kind == "fifo": os.mkfifo(name, 0o600)
     if kind == "link": os.symlink(target, name)
+    if kind == "file":
+        with open(os.open(name, NEW, 0o600), "wb") as file:
+            try:
+                for number, at, length in entry["extents"]:
+                    file.write(record(number)[at:at + length]) if number else file.seek(length, 1)
+                file.truncate(entry["size"]); os.fsync(file.fileno())
+            except BaseException: os.unlink(name); raise
     if args.as_root: os.chown(name, entry.get("uid", 0), entry.get("gid", 0), follow_symlinks=False)
     if kind != "link": os.chmod(name, entry.get("mode", 0) & (0o7777 if args.as_root else 0o1777))
     os.utime(name, ns=(entry.get("mtime", 0),) * 2, follow_symlinks=False)
 
-def wal_part(name: str) -> tuple[int, int, bytes]:
-    data, path = read(f"{STORE}/{name}", 2048 * MIB), name.encode()
+def wal_part(path: str) -> tuple[int, int, bytes]:
+    data, name = read(path, 2048 * MIB), path[len(STORE) + 1:].encode()
     public, line, start, end, size, _, _, file, at = WAL.unpack_from(data)
-    words = BOUND[6:] + struct.pack("<H", len(path)) + path + sha256(data[72:])
+    words = BOUND[6:] + struct.pack("<H", len(name)) + name + sha256(data[72:])
     verify(public, data[8:72], b"wal\0" + words)
     session, out, at = envelope(data[WAL.size:WAL.size + at]), b"", WAL.size + at
     for n, begin in enumerate(range(start, end, MIB)):
-        stored, id = at + 4 + int.from_bytes(data[at:at + 4], "little"), (n, begin + MIB >= end)
-        id = struct.pack("<QB7xIII64s", *id, line, start, end, file)
-        out += opened(session, 4, id, data[at + 4:stored], min(MIB, end - begin))
-        at = stored
+        id = struct.pack("<QB7xIII64s", n, begin + MIB >= end, line, start, end, file)
+        stored = int.from_bytes(data[at:at + 4], "little")
+        out += opened(session, 4, id, data[at + 4:at + 4 + stored], min(MIB, end - begin))
+        at += 4 + stored
     need(at == len(data) and start < end <= size <= 1024 * MIB, "it has not its length")
     return start, size, out
-def wal(file: str, names: list[str]) -> None:
-    need(re.fullmatch(r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history", file), "no name of a WAL file")
-    parts, out = sorted(wal_part(name) for name in names), b""
-    for start, size, data in sorted(parts, key=lambda part: len(part[2]) != part[1]):  # whole ones first
+def wal(file: str) -> None:  # the whole one if it is there, else pieces without a hole, and zeros
+    every, out, size = f"{BASE}/wal/{file[:8]}/{file}", bytearray(), 0
+    paths = [*glob.glob(every), *glob.glob(f"{every}+*")] or glob.glob(f"{every}.d/*")
+    for start, size, data in sorted(wal_part(path) for path in paths):  # noqa: B007
         if start <= len(out):
-           need(out[start:start + len(data)] == data[:len(out) - start], "parts that differ")
-           out = out[:start] + ...
-    ...
+            need(data.startswith(out[start:start + len(data)]), "it is there with different bytes")
+            out[start:start + len(data)] = data
+    need(out, "its beginning is missing")
+    with open(os.open(file, NEW, 0o600), "wb") as target: target.write(out.ljust(size, b"\0"))
+
+sys.excepthook = lambda _, error, __: print(f"REFUSED: {error!r}", file=sys.stderr)
+said = json.loads(read(f"{STORE}/repository.json", 64 << 10))
+REPOSITORY, KEYS, BASE = said["id"], identities() if args.identity else [], ""
+need(said["format"] == 1 and not said["features"]["required"], "it needs a newer restore.py")
+if not PINS: print("UNPINNED: without --signer, anybody may have made these", file=sys.stderr)
+found = [c for c in commits() if args.domain in c["domain"] and args.snapshot in c["session"]]
+for c in found: print(c["ended"], c["session"], c["kind"], "of", c["domain"], c["signer"],
+                      c["facts"]["files"], "files,", repr(c["facts"]["label"]))
+if args.into or args.wal:
+    need(len({c["domain"] for c in found}) == 1, "not one domain: choose it with --domain")
+    need(not args.snapshot or len(found) == 1, "not one snapshot: give more of its name")
+    need(args.snapshot or not troubles, "not all is believed: choose what to take with --snapshot")
+    os.makedirs(args.into or args.wal, exist_ok=True)
+    ROOT = os.open(args.into or args.wal, os.O_RDONLY | os.O_DIRECTORY)
+    need(not os.listdir(ROOT), "the folder to restore into is not empty")
+    os.umask(0); os.fchdir(ROOT)
+    BOUND = b"DRKIT1" + bytes.fromhex(REPOSITORY + found[-1]["domain"])
+    BASE = f"{STORE}/domains/{found[-1]['domain']}"
+if args.wal:
+    names = {re.split(r"\+|\.d$", top.split("/")[-1])[0] for top in glob.glob(f"{BASE}/wal/[0-9A-F]*/*")}
+    for file in sorted(names): attempt(file, wal, file)
+if args.into:
+    BASE += f"/generations/{found[-1]['generation']}"
+    PACKS, RECORDS, tree = manifest(found[-1])
+    for path, entry in tree.items():
+        if entry["type"] == "dir": os.mkdir(enter(path), 0o700)
+    for path, entry in sorted(reversed(tree.items()), key=lambda at: ORDER.index(at[1]["type"])):
+        attempt(f"{path!r} is left out", put, path, entry)
+    print("restored:", found[-1]["session"], len(tree), "names")
+os.sync(); print(f"done, with {len(troubles)} troubles"); sys.exit(bool(troubles))

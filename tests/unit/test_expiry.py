@@ -1,0 +1,359 @@
+from pathlib import Path
+
+import pytest
+
+from drkit.errors import Busy, Damaged, NotFound, StoreError
+from drkit.model.retention import Rules
+from drkit.operations.forget import plan_and_apply, trouble
+from drkit.repository import names
+from drkit.repository.expiry import ForgetPlan
+from drkit.repository.repository import body
+from drkit.repository.signed import Begin, Commit, Where, encode
+from tests.fixtures.faulty_store import Call, Fault, FaultyStore, on, refused
+from tests.fixtures.forgets import (
+    Kill,
+    apply,
+    ask,
+    begin_only,
+    daily,
+    kinds,
+    left,
+    plan,
+    reasons,
+    taken,
+    visible,
+    whole,
+)
+from tests.fixtures.repo import DAY, HOUR, Repo, repo, sample
+
+
+@pytest.fixture(params=["memory", "local"])
+def r(request: pytest.FixtureRequest, tmp_path: Path) -> Repo:
+    return repo(tmp_path, local=request.param == "local")
+
+
+@pytest.fixture
+def m(tmp_path: Path) -> Repo:
+    return repo(tmp_path)
+
+
+# --- the whole way
+
+
+def test_old_generations_expire_and_are_swept_a_patience_later(r: Repo) -> None:
+    ids = daily(r, 10)
+    made = plan(r)
+    assert made.expire == tuple(ids[:3])
+    assert made.keep == tuple(ids[3:])
+    before = r.objects()
+    done = apply(r, made)
+    assert done.expired == done.closed == tuple(ids[:3])
+    assert (done.deleted, done.spared, done.refused, done.findings) == (0, (), (), ())
+    assert visible(r) == ids[3:]
+    assert before.items() <= r.objects().items()
+    whole(r)
+    r.clock.move(DAY - HOUR)
+    assert apply(r).deleted == 0
+    r.clock.move(2 * HOUR)
+    swept = apply(r)
+    assert swept.deleted == 3 * 7  # packs 3, manifests 2, packlists 2
+    for id in ids[:3]:
+        assert left(r, id) == {"open", "begin", "outcome", "closed", "expired"}
+    whole(r)
+    assert trouble(plan(r).findings) is None
+    assert r.back_up(sample(50)).kind == "incremental"
+
+
+def test_a_plan_changes_nothing_and_is_the_same_twice(r: Repo) -> None:
+    daily(r, 9)
+    before = r.objects()
+    assert plan(r) == plan(r)
+    assert r.objects() == before
+
+
+def test_weekly_monthly_yearly_end_to_end(m: Repo) -> None:
+    rules = Rules(keep=7 * DAY, weekly=3, monthly=3, yearly=2)
+    born = {}
+    for _ in range(50):
+        born[m.full().generation] = m.clock.at.date().isoformat()[5:]
+        m.clock.move(2 * DAY)
+    done = apply(m, rules=rules)
+    assert m.clock.at.date().isoformat() == "2026-04-15"
+    kept = [born[g] for g in visible(m)]
+    yearly, monthly, weekly = ["01-05"], ["02-02", "03-02", "04-01"], ["03-30", "04-07", "04-13"]
+    within = ["04-09", "04-11", "04-13"]
+    assert kept == sorted({*yearly, *monthly, *weekly, *within})
+    assert len(done.expired) + len(kept) == 50
+    assert apply(m, rules=rules).expired == ()
+    whole(m)
+
+
+def test_without_rules_everything_is_kept(m: Repo) -> None:
+    ids = daily(m, 3)
+    m.clock.move(1000 * DAY)
+    assert plan(m, Rules()).keep == tuple(ids)
+    assert apply(m, rules=Rules()).expired == ()
+
+
+def test_the_last_one_stays_however_old(m: Repo) -> None:
+    ids = daily(m, 3)
+    m.clock.move(1000 * DAY)
+    assert apply(m).expired == tuple(ids[:2])
+    m.clock.move(1000 * DAY)
+    assert apply(m).expired == ()
+    assert visible(m) == ids[2:]
+    assert reasons(plan(m), ids[2]) == ("newest",)
+
+
+def test_show_comes_before_the_first_put(m: Repo) -> None:
+    daily(m, 10)
+    before = m.objects()
+    shown: list[ForgetPlan] = []
+
+    def show(made: ForgetPlan) -> None:
+        assert m.objects() == before
+        shown.append(made)
+
+    done = plan_and_apply(m.repository, ask(m), m.keeper, m.system, show)
+    assert done.expired == shown[0].expire
+
+
+# --- sessions
+
+
+def test_a_young_session_leaves_its_generation_alone(r: Repo) -> None:
+    ids = daily(r, 2)
+    r.clock.move(20 * DAY)
+    begin_only(r)  # an incremental of the second
+    r.full(7)
+    before = r.objects()
+    made = plan(r)
+    assert made.expire == (ids[0],)
+    assert reasons(made, ids[1]) == ("open session younger than patience: it began 0 s ago",)
+    assert ("pass", "open sessions") in kinds(made.findings)
+    done = apply(r, made)
+    new = r.objects().keys() - before.keys()
+    assert done.fenced == ()
+    assert not [name for name in new if ids[1] in name]
+    r.clock.move(DAY + HOUR)
+    later = apply(r)
+    assert [g for g, _ in later.fenced] == [ids[1]]
+    assert later.expired == (ids[1],)
+
+
+def test_stale_sessions_are_fenced_in_kept_generations_too(r: Repo) -> None:
+    kept = r.full(1).generation
+    begin_only(r)
+    assert apply(r).fenced == ()
+    r.clock.move(DAY + HOUR)
+    made = plan(r)
+    assert [g for g, _ in made.fence] == [kept]
+    assert ("warn", "open sessions") in kinds(made.findings)
+    assert apply(r, made).fenced == made.fence
+    assert apply(r).fenced == ()
+    assert r.back_up(sample(2)).kind == "incremental"
+
+
+def test_a_session_that_is_fenced_says_so(m: Repo) -> None:
+    """It stalls before its outcome, a forget fences it, it goes on."""
+    m.full(1)
+
+    def stall(call: Call) -> None:
+        if call.verb == "put" and call.kind == "outcome":
+            m.clock.move(2 * DAY)
+            assert len(apply(m).fenced) == 1
+
+    with pytest.raises(Busy, match="fenced"):
+        m.back_up(sample(2), store=FaultyStore(m.store, Fault(before=stall)))
+    assert len(m.history().snapshots) == 1
+    whole(m)
+
+
+def test_a_commit_between_plan_and_apply_is_honoured(m: Repo) -> None:
+    """The session's begin is old enough for the fence, and its outcome was faster."""
+    old = m.full(1)
+    made: list[ForgetPlan] = []
+
+    def stall(call: Call) -> None:
+        if call.verb == "put" and call.kind == "outcome" and not made:
+            m.clock.move(20 * DAY)
+            m.back_up(sample(3), "full", host="other")
+            made.append(plan(m))
+            assert made[0].expire == (old.generation,)
+
+    m.back_up(sample(2), store=FaultyStore(m.store, Fault(before=stall)))
+    done = apply(m, made[0])
+    assert (done.expired, done.closed, done.fenced) == ((), (), ())
+    assert len(m.history().snapshots) == 3
+    whole(m)
+
+
+def test_a_commit_after_closed_spares_the_generation(m: Repo) -> None:
+    """Its outcome comes in between the fence's listing of begins and the second look."""
+    old = m.full(1)
+    m.clock.move(20 * DAY)
+    m.back_up(sample(3), "full", host="other")
+    m.clock.move(-20 * DAY)
+    stalled: list[bool] = []
+
+    def forget_meanwhile(call: Call) -> None:
+        """The writer has made its last check and is about to commit."""
+        if call.verb == "put" and call.kind == "outcome" and not stalled:
+            stalled.append(True)
+            m.clock.move(20 * DAY)
+            raise Kill
+
+    with pytest.raises(Kill):
+        m.back_up(sample(2), store=FaultyStore(m.store, Fault(before=forget_meanwhile)))
+    session = next(iter(m.history().generations[old.generation].open_sessions))
+    caught = outcome_of(m, old.generation, session)
+
+    def commit_first(call: Call) -> None:
+        if call.verb == "put" and call.kind == "outcome" and session in call.name:
+            m.store.put(call.name, body(caught))
+
+    done = apply(m, store=FaultyStore(m.store, Fault(before=commit_first)))
+    assert done.fenced == ()
+    assert done.closed == (old.generation,)
+    assert done.expired == ()
+    (spared,) = done.spared
+    assert spared[0] == old.generation
+    assert spared[1].startswith("within keep")
+    assert session in {s.session for s in m.history().snapshots}
+    assert m.back_up(sample(5)).kind == "full"  # closed
+
+
+def place(r: Repo, generation: str, session: str) -> Where:
+    return Where(
+        repository=r.repository.id, domain=r.domain, generation=generation, session=session
+    )
+
+
+def outcome_of(r: Repo, generation: str, session: str) -> bytes:
+    """A commit of that session, as its writer would have put it now."""
+    g = r.history().generations[generation]
+    sibling = next(iter(g.commits.values()))
+
+    def promised(name: str) -> tuple[int, str]:
+        made = body(r.store.read(name, 1 << 26))
+        return made.size, made.sha256.hex()
+
+    commit = Commit(
+        kind="incremental",
+        parent=sibling.session,
+        begun=r.clock.at,
+        ended=r.clock.at,
+        heads=((generation, sibling.hash),),
+        facts=sibling.facts,
+        packlist=promised(names.packlist(r.domain, generation, session)),
+        manifest=promised(names.manifest(r.domain, generation, session)),
+    )
+    where = Where(
+        repository=r.repository.id, domain=r.domain, generation=generation, session=session
+    )
+    return encode(commit, where, r.writer)
+
+
+def test_a_begin_after_the_fences_spares_the_generation_for_now(m: Repo) -> None:
+    """A generation never goes with a session in it whose end nobody has put."""
+    (old,) = daily(m, 1)
+    m.clock.move(20 * DAY)
+    m.full(3)
+    session = "5" * 32
+
+    def begin_now(call: Call) -> None:
+        if call.verb == "list" and call.name == names.outcomes(m.domain, old):
+            begin = Begin(kind="incremental", parent=None, begun=m.clock.at, start_lsn=None)
+            name = names.begin(m.domain, old, session)
+            taken(m, name, encode(begin, place(m, old, session), m.writer))
+
+    done = apply(m, store=FaultyStore(m.store, Fault(after=begin_now)))
+    assert (done.closed, done.expired) == ((old,), ())
+    assert "younger than patience" in done.spared[0][1]
+    whole(m)
+    m.clock.move(DAY + HOUR)
+    later = apply(m)
+    assert later.fenced == ((old, session),)
+    assert later.expired == (old,)
+
+
+def test_a_writer_that_begins_in_a_closed_generation_ends(m: Repo) -> None:
+    """It chose its base before; the forget came in between; it sees `closed` after its begin."""
+    m.full(1)
+
+    def meanwhile(call: Call) -> None:
+        if call.verb == "put" and call.kind == "begin":
+            m.clock.move(20 * DAY)
+            m.back_up(sample(3), "full", host="other")
+            assert len(apply(m).expired) == 1
+
+    with pytest.raises(Busy, match="closed"):
+        m.back_up(sample(2), store=FaultyStore(m.store, Fault(before=meanwhile)))
+    assert m.back_up(sample(4)).kind == "full"
+    whole(m)
+
+
+# --- the store
+
+
+def test_a_refused_delete_is_told_and_tried_again(m: Repo) -> None:
+    daily(m, 10)
+    apply(m)
+    m.clock.move(2 * DAY)
+    locked = on(lambda call: call.verb == "delete" and call.kind == "pack", refused)
+    done = apply(m, store=FaultyStore(m.store, Fault(before=locked)))
+    assert len(done.refused) == 3 * 3
+    assert done.deleted == 3 * 4
+    assert "403" in done.refused[0][1]
+    again = apply(m)
+    assert (again.deleted, again.refused) == (3 * 3, ())
+
+
+def test_delete_finding_nothing_is_fine(m: Repo) -> None:
+    ids = daily(m, 10)
+    apply(m)
+    m.clock.move(2 * DAY)
+    made = plan(m)
+
+    def faster(call: Call) -> None:
+        if call.verb == "delete":
+            m.store.delete(call.name)
+
+    done = apply(m, made, store=FaultyStore(m.store, Fault(before=faster)))
+    assert (done.deleted, done.refused) == (0, ())
+    assert "pack" not in left(m, ids[0])
+
+
+def test_a_store_that_is_down_ends_the_run(m: Repo) -> None:
+    daily(m, 10)
+    apply(m)
+    m.clock.move(2 * DAY)
+
+    def down(call: Call) -> None:
+        if call.verb == "delete":
+            raise StoreError("down", transient=True)
+
+    with pytest.raises(StoreError, match="down"):
+        apply(m, store=FaultyStore(m.store, Fault(before=down)))
+    assert apply(m).deleted > 0
+
+
+def test_a_restore_that_runs_ends(r: Repo) -> None:
+    """Opened before `expired`, it reads on for a patience."""
+    ids = daily(r, 10)
+    old = r.history().snapshots[0]
+    assert old.generation == ids[0]
+    with r.reader(old) as reader:
+        entries = [e for e in reader.entries() if e.type == "file"]
+        first = reader.stream(entries[0]).read()
+        apply(r)
+        r.clock.move(DAY - HOUR)
+        apply(r)
+        got = {e.path: reader.stream(e).read() for e in entries}
+        assert got[entries[0].path] == first
+        assert got == r.contents[old.session]
+        r.clock.move(2 * HOUR)
+        apply(r)
+        large = next(e for e in entries if e.path == "large")
+        with pytest.raises((Damaged, NotFound)):
+            reader.stream(large).read()

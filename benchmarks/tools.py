@@ -1,6 +1,7 @@
 """How each tool is told to do the same work: encrypted, compressed with zstd."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,15 @@ def _base(place: Place) -> dict[str, str]:
     }
 
 
+_DRKIT = str(Path(sys.executable).with_name("drkit"))
+
+
 # --- drkit: every flag it is given stands in these three functions
 
 
 def _drkit_init(place: Place) -> Sequence[str]:
     return (
-        *("drkit", "init", "bench", "--non-interactive"),
+        *(_DRKIT, "init", "bench", "--non-interactive"),
         *("--policy-dir", str(place.home / "policies")),
         *("--files", str(place.source), "--store", place.store.as_uri()),
         *("--identities-to", str(place.home / "keys")),
@@ -57,14 +61,14 @@ def _drkit_command(place: Place, phase: Phase) -> Sequence[str]:
     identity = ("--identity", str(place.home / "keys" / "operations.txt"))
     match phase:
         case "full":
-            return ("drkit", "backup", "bench", "--full", "--quiet", *policies)
+            return (_DRKIT, "backup", "bench", "--full", "--quiet", *policies)
         case "unchanged" | "changed":
-            return ("drkit", "backup", "bench", "--incremental", "--quiet", *policies)
+            return (_DRKIT, "backup", "bench", "--incremental", "--quiet", *policies)
         case "restore":
             into = ("--into", str(place.target))
-            return ("drkit", "restore", "bench", "--yes", *into, *identity, *policies)
+            return (_DRKIT, "restore", "bench", "--yes", *into, *identity, *policies)
         case _:
-            return ("drkit", "list", "bench", *policies)
+            return (_DRKIT, "list", "bench", *policies)
 
 
 def _drkit_env(place: Place) -> Mapping[str, str]:
@@ -117,7 +121,7 @@ def _borg_env(place: Place) -> Mapping[str, str]:
 TOOLS: dict[str, Tool] = {
     "drkit": Tool(
         name="drkit",
-        version=("drkit", "--version"),
+        version=(_DRKIT, "--version"),
         settings="zstd 3, AES-256-GCM, two age recipients",
         init=_drkit_init,
         command=_drkit_command,

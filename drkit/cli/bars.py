@@ -91,14 +91,14 @@ def _bars(*, color: bool) -> "Progress":
 
 
 def numbers(task: "Task") -> str:
-    """344 MiB of 1.2 GiB, 4,202 files, 172 MiB/s, 5 s left"""
+    """344 MiB of 1.2 GiB, 4,202 items, 172 MiB/s, 5 s left"""
     done, total = int(task.completed), task.total
     left = task.time_remaining
     sure = total is not None and done <= total  # a total guessed from the last backup
     of = f" of {size_in_words(int(total))}" if total is not None and sure else ""
     parts = [f"{size_in_words(done)}{of}"]
     if task.fields["items"]:
-        parts.append(f"{task.fields['items']:,} files")
+        parts.append(f"{task.fields['items']:,} items")
     if task.speed:
         parts.append(rate_in_words(int(task.speed)))
     if sure and left is not None:

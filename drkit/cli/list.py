@@ -28,7 +28,10 @@ def command(
     identity_files: tuple[str, ...],
     signers: tuple[str, ...],
 ) -> int:
-    """Show the snapshots there are, oldest first."""
+    """Show the snapshots there are.
+
+    Oldest first.
+    """
     found = looked_at(world, names, repository, identity_files, signers).seen
     out = world.out
     for number, seen in enumerate(found):

@@ -9,7 +9,8 @@ from typing import NoReturn
 import click
 
 from drkit import __version__
-from drkit.cli.output import Output
+from drkit.cli.machine import refused
+from drkit.cli.output import Output, drop_unwritten
 from drkit.errors import DrkitError, Exit, UsageError
 
 # Each command with the line of `drkit -h`; its module is imported when it is called.
@@ -103,6 +104,7 @@ def _ended(error: BaseException, out: Output) -> int:
         code = _told(error, replace(out, color=out.color and _colored()))
     except OSError:  # nobody can be told: stderr is closed, or its disk full
         code = Exit.STORE
+    drop_unwritten()
     return int(code)
 
 
@@ -127,11 +129,11 @@ def _told(error: BaseException, out: Output) -> int:
         return _failed(_misused(error), out, error)
     if isinstance(error, KeyboardInterrupt | click.Abort | EOFError):
         out.tell("error", "interrupted", code=Exit.INTERRUPTED)
-        _notes(error, out)
+        _notes(error.__cause__ or error, out)  # click raises its own from Python's
         return Exit.INTERRUPTED
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else Exit.BUG
-    known = _machine(error)
+    known = refused(error)
     return _bug(error, out) if known is None else _failed(known, out, error)
 
 
@@ -152,28 +154,6 @@ def _misused(error: click.UsageError) -> UsageError:
     message = error.format_message().rstrip(".")
     path = "drkit" if error.ctx is None else error.ctx.command_path
     return UsageError(message[:1].lower() + message[1:], hint=f"{path} -h explains it")
-
-
-def _machine(error: BaseException) -> DrkitError | None:
-    """What the machine refused where no part of drkit expected it: still no bug."""
-    if isinstance(error, MemoryError):
-        return _machine_error("not enough memory", "give it more, or stop something else")
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename is not None else ""
-        said = (error.strerror or str(error)).lower()
-        return _machine_error(f"{where}{said}", "see that the disk is there, writable and not full")
-    if type(error).__module__ == "sqlite3":
-        return _machine_error(
-            f"drkit's memory of this domain: {error}",
-            "see that the state folder's disk is there, writable and not full",
-        )
-    return None
-
-
-def _machine_error(message: str, hint: str) -> DrkitError:
-    from drkit.errors import DiskError
-
-    return DiskError(message, hint=hint)
 
 
 def _bug(error: BaseException, out: Output) -> int:

@@ -98,7 +98,22 @@ def _write(to: TextIO, text: str) -> None:
         to.write(text + "\n")
         to.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
+        _to_nowhere(to)
+
+
+def drop_unwritten() -> None:
+    """What couldn't be written was told; Python must not try it again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _to_nowhere(stream)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def printable(text: str) -> str:

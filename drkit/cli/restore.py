@@ -1,5 +1,6 @@
 """drkit restore."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,8 @@ def command(
     from drkit.operations.reading import find_domain
 
     restore.check_target(into)
+    if as_root and os.geteuid() != 0:
+        raise UsageError("--as-root gives files away to their owners: only root may do that")
     names = () if name is None else (name,)
     found = looked_at(world, names, repository, identity_files, signers)
     seen = find_domain(found.seen, None)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from drkit.cli.machine import refused
 from drkit.cli.wiring import World, policies
 from drkit.errors import DrkitError, Exit
 
@@ -22,8 +23,10 @@ def each(
     for policy in found:
         try:
             document, error = act(policy)
-        except DrkitError as raised:
-            document, error = {}, raised
+        except Exception as raised:
+            document, error = {}, raised if isinstance(raised, DrkitError) else refused(raised)
+            if error is None:
+                raise
         if error is not None:
             document |= _failed(world, policy.name, error)
             codes.append(error.exit_code)

@@ -49,7 +49,7 @@ def command(
     identity_files: tuple[str, ...],
     signers: tuple[str, ...],
 ) -> int:
-    """Show one snapshot: its facts, its policy, its files.
+    """Show one snapshot: its facts, policy and files.
 
     The facts are signed and stand in clear; the policy and the names of files need an identity.
     """

@@ -82,14 +82,15 @@ def check(plan: InitPlan) -> None:
 
 def _check_text(plan: InitPlan) -> None:
     """With keys that belong to nobody: the policy that will be written can be read."""
-    text = policy_text(plan, _NOBODY[: 1 if plan.single_recipient else 2], "ed25519:" + "0" * 64)
     try:
-        parse_policy(text.encode("utf-8", "strict"), str(plan.policy_path), "UTC")
+        str(plan.root).encode()
     except UnicodeEncodeError:
         raise UsageError(
             f"{str(plan.root)!r} is not UTF-8: a policy can't hold it",
             hint="protect the folder above it, with include patterns",
         ) from None
+    text = policy_text(plan, _NOBODY[: 1 if plan.single_recipient else 2], "ed25519:" + "0" * 64)
+    parse_policy(text.encode(), str(plan.policy_path), "UTC")
 
 
 _NOBODY = (

@@ -10,11 +10,11 @@ import msgspec
 
 from drkit.crypto.recipients import Recipient
 from drkit.crypto.sign import SignerKey
-from drkit.errors import ConfigError
+from drkit.errors import ConfigError, DiskError
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import BackupKind, Facts
-from drkit.repository.cache import Cache, Unsound
+from drkit.repository.cache import Cache
 from drkit.repository.history import Generation, History
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Origin
@@ -108,7 +108,7 @@ def _open_cache(state: Path) -> Cache | str:
         return "first backup from this machine, or its memory is gone"
     try:
         return Cache(path, fresh=False)
-    except Unsound as error:
+    except DiskError as error:  # a full one makes a new file
         return error.message
 
 
@@ -202,8 +202,11 @@ def known_heads(state: Path) -> tuple[tuple[str, str], ...]:
 
 def note_heads(state: Path, heads: tuple[tuple[str, str], ...]) -> None:
     new = state / "heads.json.new"
-    with new.open("wb") as file:
-        file.write(msgspec.json.encode(heads))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(state / "heads.json")
+    try:
+        with new.open("wb") as file:
+            file.write(msgspec.json.encode(heads))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(state / "heads.json")
+    except OSError as error:
+        raise DiskError(f"{new} could not be written: {error.strerror}") from error

@@ -61,7 +61,9 @@ class Cache:
             if fresh:
                 for name in (self._file, self._file.with_name(self._file.name + "-journal")):
                     name.unlink(missing_ok=True)
-            self._db = held.enter_context(closing(sqlite3.connect(self._file, isolation_level=None)))
+            self._db = held.enter_context(
+                closing(sqlite3.connect(self._file, isolation_level=None))
+            )
             self._begin()
             self._held = held.pop_all()
         self._seen = bytearray(self._top // 8 + 1)

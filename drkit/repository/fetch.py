@@ -108,16 +108,7 @@ class Fetcher:
         return opener
 
     def _read(self, pack: Pack, start: int, view: memoryview) -> None:
-        """What is missing or cut is damage; what the store refuses is not."""
-        store, name = self._opening.store, self._opening.name_of(pack)
-        try:
-            store.read_into(name, start, view)
-        except NotFound as error:
-            raise Damaged(f"{error} (it is missing)") from error
-        except StoreError as error:
-            if error.transient or (size := store.size(name)) == pack.size:
-                raise
-            raise Damaged(f"{name} has {size} bytes, not {pack.size}") from error
+        part_of(self._opening.store, self._opening.name_of(pack), pack.size, start, view)
 
     def _open(
         self, opener: Opener, pack: Pack, i: int, view: memoryview, start: int
@@ -126,13 +117,27 @@ class Fetcher:
         at, stored, raw, id = places.at[i] - start, places.stored[i], places.raw[i], places.id(i)
         try:
             got = opener.open_into(DATA, id, view[at : at + stored], self._packed)
-            n = self._zstd.stream_reader(self._packed[:got]).readinto(self._out[:raw])
+            packed = self._packed[:got]
+            declared = zstandard.frame_content_size(packed)
+            n = self._zstd.stream_reader(packed).readinto(self._out[:raw])
         except (Damaged, zstandard.ZstdError):
-            n = -1
+            declared = n = -1
         plain = self._out[:raw]
-        if n != raw or blake3(plain, key=self._opening.id_key).digest(16) != id:
+        if not declared == n == raw or blake3(plain, key=self._opening.id_key).digest(16) != id:
             return Damaged(
                 f"record {places.numbers[i]} in {self._opening.name_of(pack)} "
                 "is not what was sealed"
             )
         return plain
+
+
+def part_of(store: Store, name: str, size: int, start: int, view: memoryview) -> None:
+    """Of an object that must have that size. Missing or cut is damage; a refusal is not."""
+    try:
+        store.read_into(name, start, view)
+    except NotFound as error:
+        raise Damaged(f"{error} (it is missing)") from error
+    except StoreError as error:
+        if error.transient or (found := store.size(name)) == size:
+            raise
+        raise Damaged(f"{name} has {found} bytes, not {size}") from error

@@ -158,11 +158,11 @@ def _small(store: Store, name: str) -> bytes:
 
 
 def _opened(repository: Repository, history: History, where: Where, pins: Pins) -> Open | None:
+    name = names.opened(where.domain, where.generation or "")
     try:
-        name = names.opened(where.domain, where.generation or "")
         found, public = decode(Open, _small(repository.store, name), where)
     except (Damaged, NotFound) as error:
-        history.findings.append(_tampering(error.message))
+        history.findings.append(_tampering(f"{name}: {error.message}"))
         return None
     if pins.writers and public not in pins.writers:
         history.findings.append(_foreign(f"generation {where.generation}", public))
@@ -183,7 +183,7 @@ def _maintained(
     try:
         _, public = decode(cls, _small(repository.store, name), where)
     except (Damaged, NotFound) as error:
-        history.findings.append(_tampering(error.message))
+        history.findings.append(_tampering(f"{name}: {error.message}"))
         return False
     if pins.maintainers and public not in pins.maintainers:
         history.findings.append(_foreign(f"`{kind}` of generation {where.generation}", public))
@@ -204,7 +204,7 @@ def _outcome(
         data = _small(repository.store, stored.name)
         found, public = decode_outcome(data, where)
     except (Damaged, NotFound) as error:
-        history.findings.append(_tampering(error.message))
+        history.findings.append(_tampering(f"{stored.name}: {error.message}"))
         return
     trusted = pins.maintainers if isinstance(found, Fence) else pins.writers
     if trusted and public not in trusted:

@@ -47,9 +47,13 @@ class Layout:
         self._db.execute("pragma cache_size = -16000")
         self._db.execute("pragma synchronous = off")
         self._db.execute("begin")
-        for statement in _TABLES.split(";\n"):
-            self._db.execute(statement)
-        self._fill(entries, places_of)
+        try:
+            for statement in _TABLES.split(";\n"):
+                self._db.execute(statement)
+            self._fill(entries, places_of)
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         self._db.close()

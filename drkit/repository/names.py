@@ -153,6 +153,11 @@ def evidence(signer: str, number: int) -> str:
     return f"evidence/{signer}/{number:08d}"
 
 
+def is_id(text: str) -> bool:
+    """Of a repository, domain, generation or session."""
+    return _ID.fullmatch(text) is not None
+
+
 def is_wal_file(file: str) -> bool:
     return _WAL_FILE.fullmatch(file) is not None
 
@@ -163,9 +168,9 @@ def parse(name: str) -> Name | None:
         return Name(kind=_ROOT[name])
     parts = name.split("/")
     match parts:
-        case ["domains", domain, "generations", gen, *rest] if _id(domain) and _id(gen):
+        case ["domains", domain, "generations", gen, *rest] if is_id(domain) and is_id(gen):
             return _in_generation(domain, gen, rest)
-        case ["domains", domain, "wal", *rest] if _id(domain):
+        case ["domains", domain, "wal", *rest] if is_id(domain):
             return _in_wal(domain, rest)
         case ["evidence", signer, number] if _SIGNER.fullmatch(signer):
             if _NUMBER.fullmatch(number):
@@ -173,15 +178,11 @@ def parse(name: str) -> Name | None:
     return None
 
 
-def _id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
-
-
 def _in_generation(domain: str, gen: str, rest: list[str]) -> Name | None:
     match rest:
         case ["open" | "closed" | "expired" as kind]:
             return Name(kind=kind, domain=domain, generation=gen)
-        case ["begin" | "manifest" | "packlist" | "outcome" as kind, session] if _id(session):
+        case ["begin" | "manifest" | "packlist" | "outcome" as kind, session] if is_id(session):
             return Name(kind=kind, domain=domain, generation=gen, session=session)
         case ["packs", last] if found := _PACK.fullmatch(last):
             session, number = found[1], int(found[2])

@@ -4,9 +4,10 @@ import hashlib
 import io
 import mmap
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from drkit.model.extents import triples
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
 from drkit.repository.cache import Pack
-from drkit.repository.fetch import Fetcher, Opening
+from drkit.repository.fetch import Fetcher, Opening, part_of
 from drkit.repository.format import HEAD, MANIFEST_MAGIC, RECORD, TAIL
 from drkit.repository.frame import Keys, blocks, envelope_of, rows_of, split_keys
 from drkit.repository.layout import Layout, Load
@@ -56,8 +57,9 @@ class SnapshotReader:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile())
-            self._download(file)
+            with _scratch(OSError):
+                file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+                self._download(file)
             self._data = stack.enter_context(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
             envelope = envelope_of(self._data, MANIFEST_MAGIC)
             self._keys: Keys = split_keys(self._unwrap(envelope, self._snapshot))
@@ -87,20 +89,15 @@ class SnapshotReader:
         buffer = memoryview(bytearray(min(_PIECE, size)))
         for offset in range(0, size, _PIECE):
             view = buffer[: min(_PIECE, size - offset)]
-            self._store.read_into(name, offset, view)
+            part_of(self._store, name, size, offset, view)
             digest.update(view)
-            try:
-                file.write(view)
-            except OSError as error:
-                raise DiskError(
-                    f"no room for a manifest of {size} bytes: {error.strerror}"
-                ) from error
+            while view:
+                view = view[file.write(view) :]
         if digest.hexdigest() != sha256:
             raise Damaged(
                 f"{name} is not the manifest that was signed",
                 hint="restore another snapshot, or put the object back from a copy",
             )
-        file.flush()
 
     def _opener(self, session_key: bytes) -> Opener:
         return Opener(session_key, *self._ids)
@@ -142,11 +139,20 @@ class SnapshotReader:
         as_root: bool = False,
         top: Entry | None = None,
     ) -> None:
-        layout = Layout(entries, self.places)
-        try:
+        with _scratch(sqlite3.DatabaseError), closing(Layout(entries, self.places)) as layout:
             _Restore(self, layout, root, self._system, as_root=as_root).run(top)
-        finally:
-            layout.close()
+
+
+@contextmanager
+def _scratch(refusal: type[Exception]) -> Iterator[None]:
+    """What a restore lays down for itself."""
+    try:
+        yield
+    except refusal as error:
+        raise DiskError(
+            f"no room for the manifest among temporary files: {error}",
+            hint="free some, or set TMPDIR to a folder of a larger disk",
+        ) from error
 
 
 class _Restore:
@@ -192,7 +198,10 @@ class _Restore:
         )
 
     def _check_room(self) -> None:
-        stat = os.statvfs(self._root)
+        try:
+            stat = os.statvfs(self._root)
+        except OSError as error:
+            raise DiskError(f"{self._root} can't be looked at: {error.strerror}") from error
         free = stat.f_bavail * stat.f_frsize
         if self._layout.bytes > free:
             raise DiskError(

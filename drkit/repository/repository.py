@@ -89,14 +89,14 @@ def open_repository(store: Store) -> Repository:
         ) from None
     try:
         document = msgspec.json.decode(data, type=Document)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"{names.REPOSITORY} in {store.url} is not readable: {error}") from error
     _check(document, store.url)
     return Repository(store=store, id=document.id, document=data, store_id=_store_id(store))
 
 
 def _check(document: Document, url: str) -> None:
-    if document.magic != MAGIC or len(document.id) != 32:
+    if document.magic != MAGIC or not names.is_id(document.id):
         raise Damaged(f"{names.REPOSITORY} in {url} is not one of a drkit repository")
     unknown = sorted(set(document.features.required) - _FEATURES)
     if document.format != FORMAT or unknown:
@@ -110,7 +110,7 @@ def _check(document: Document, url: str) -> None:
 def _store_id(store: Store) -> str:
     try:
         found = msgspec.json.decode(store.read(names.STORE, _LIMIT), type=dict[str, str])
-    except (NotFound, msgspec.MsgspecError):
+    except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
         return ""
     return found.get("id", "")
 

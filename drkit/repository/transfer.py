@@ -64,9 +64,12 @@ class _Crew(Generic[T]):
         if self.failed is not None:
             raise self.failed
 
+    def stop(self) -> None:
+        self.failed = self.failed or InterruptedError("stopped")
+
     def drop(self) -> None:
         """Stop without ending the queue."""
-        self.failed = self.failed or InterruptedError("stopped")
+        self.stop()
         for _ in self._threads:
             with suppress(queue.Full):
                 self.items.put_nowait(None)  # wakes who waits
@@ -142,9 +145,12 @@ class Sealing:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        for worker in self._workers:
-            worker.drop()
-        self._putters.drop()
+        crews: tuple[_Crew[Job] | _Crew[Finished], ...] = (*self._workers, self._putters)
+        # all are told before one is waited for: a worker may wait for a putter, it for a store
+        for crew in crews:
+            crew.stop()
+        for crew in crews:
+            crew.drop()
 
     @property
     def failed(self) -> BaseException | None:

@@ -182,7 +182,8 @@ class TreeWriter:
                 os.link(first, name, src_dir_fd=there, dst_dir_fd=folder, follow_symlinks=False)
                 return
             if entry.type == "fifo":
-                os.mkfifo(name, entry.mode & 0o777, dir_fd=folder)
+                os.mkfifo(name, 0o600, dir_fd=folder)
+                os.chmod(name, entry.mode & 0o777, dir_fd=folder)  # mkfifo heeds the umask
             else:
                 os.symlink(native(entry.target), name, dir_fd=folder)
             if self._as_root:

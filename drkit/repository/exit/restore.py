@@ -1,19 +1,16 @@
-"""Restores a drkit repository (format 1) without drkit: see FORMAT.md, which lies beside this."""
-
-# ruff: noqa: E401, E701, E702, I001, BLE001, B905 - 200 lines: a person can read them all first
 # fmt: off
+# ruff: noqa: E401, E701, E702, I001, B007, B905, BLE001, C414, RET503 - a person can read 200 lines
+"""Restores a drkit repository (format 1) without drkit: see FORMAT.md, which lies beside this."""
 import argparse, base64, contextlib, functools, glob, hashlib, hmac, json, os, re, struct, sys
 from typing import Any
 import zstandard
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("store", help="a folder: a plain copy of the bucket, best read-only")
 parser.add_argument("--signer", action="append", default=[], help="ed25519:… that is believed")
-for word in "identity domain snapshot into wal".split(): parser.add_argument(f"--{word}", default="")
-for word in ("list", "as-root"): parser.add_argument(f"--{word}", action="store_true")
+for key in "identity domain snapshot into wal".split(): parser.add_argument(f"--{key}", default="")
+for key in ("list", "as-root"): parser.add_argument(f"--{key}", action="store_true")
 args = parser.parse_args()
 STORE, PINS = os.path.abspath(args.store), [pin.lower()[8:] for pin in args.signer]
 MIB, ID, WAL = 1 << 20, "[0-9a-f]" * 32, struct.Struct("<72x32sIIII16s48s64sI")
@@ -34,12 +31,11 @@ def read(path: str, most: int) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         need(os.fstat(file.fileno()).st_size <= most, "it is larger than it may be")
         return file.read()
-
-def identities() -> list[X25519PrivateKey]:  # Bech32: 52 letters of 5 bits hold a key of 32 bytes
+def identities() -> list[x25519.X25519PrivateKey]:  # Bech32: 52 letters of 5 bits hold a key
     text, letters = read(args.identity, MIB).decode().upper(), "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L"
     found = re.findall(r"^\s*AGE-SECRET-KEY-1(\w{58})\s*$", text, re.MULTILINE)
     bits = ["".join(f"{letters.index(c):05b}" for c in body)[:256] for body in found]
-    return [X25519PrivateKey.from_private_bytes(int(b, 2).to_bytes(32, "big")) for b in bits]
+    return [x25519.X25519PrivateKey.from_private_bytes(int(b, 2).to_bytes(32, "big")) for b in bits]
 def envelope(data: bytes) -> bytes:  # an age file of X25519 stanzas and one chunk: a session's key
     header, _, rest = data.partition(b"\n---")
     tag, _, body = rest.partition(b"\n")
@@ -48,7 +44,7 @@ def envelope(data: bytes) -> bytes:  # an age file of X25519 stanzas and one chu
         for key in KEYS:
             with contextlib.suppress(Exception):  # this stanza is for another key
                 salt = share + key.public_key().public_bytes_raw()
-                secret = key.exchange(X25519PublicKey.from_public_bytes(share))
+                secret = key.exchange(x25519.X25519PublicKey.from_public_bytes(share))
                 secret = hkdf(secret, salt, b"age-encryption.org/v1/X25519")
                 secret = ChaCha20Poly1305(secret).decrypt(bytes(12), wrapped, None)
                 right = base64.b64encode(mac(hkdf(secret, b"", b"header"), header + b"\n---"))
@@ -64,14 +60,14 @@ def opened(session: bytes, kind: int, id: bytes, sealed: bytes, size: int) -> by
     return zstandard.ZstdDecompressor().decompress(packed)
 
 def verify(public: bytes, signature: bytes, words: bytes) -> None:
-    Ed25519PublicKey.from_public_bytes(public).verify(signature, b"drkit1 " + words)
+    ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, b"drkit1 " + words)
     need(not PINS or public.hex() in PINS, f"it is signed by ed25519:{public.hex()}, not pinned")
 def signed(path: str) -> dict[str, Any]:  # believed when a pinned key says it of that very place
     data, names = read(path, 64 << 10), path[len(STORE) + 1:].split("/")
     said: dict[str, Any] = json.loads(data[96:])
     verify(data[64:96], data[:64], f"{said['type']}\0".encode() + data[96:])
     again = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    place = {"repository": REPOSITORY, **dict(zip(("domain", "generation", "session"), names[1::2]))}
+    place = {"repository": REPO, **dict(zip(("domain", "generation", "session"), names[1::2]))}
     kinds = ("commit", "fence") if names[4] == "outcome" else ("expired",)
     need(again == data[96:] and place.items() <= said.items() and said["type"] in kinds, "swapped")
     return {**said, "signer": f"ed25519:{data[64:96].hex()}", "hash": sha256(data).hex()}
@@ -99,13 +95,12 @@ def manifest(commit: dict[str, Any]) -> tuple[dict[int, Any], dict[int, Any], di
                     for _, id, size, at, stored in struct.iter_unpack("<B16sIQI", table))
     head, *lines, last = [json.loads(line) for line in text.split(b"\n")[:-1]]
     packs, records = ({x[k][0]: x[k][1:] for x in lines if k in x} for k in ("pack", "record"))
-    entries: list[dict[str, Any]] = []
+    entries, tree = list[Any](), dict[bytes, Any]()
     for line in lines:
         if "path" in line: entries.append({"type": "file", "size": 0, "extents": [], **line})
         if "more" in line: entries[-1]["extents"] += line["more"]
     counts = {"packs": len(packs), "records": len(records), "lines": len(entries)}
     need(head["manifest"] == 1 and last.get("end") == counts, "the manifest was cut: no end line")
-    tree: dict[bytes, dict[str, Any]] = {}
     for entry in entries:  # each path once, safe, in a folder; each extent in its record
         path, flat, kind = native(entry["path"]), entry["extents"], entry["type"]
         need(path not in tree and not {b"", b".", b".."} & {*path.split(b"/")} and b"\0" not in path
@@ -119,16 +114,15 @@ def manifest(commit: dict[str, Any]) -> tuple[dict[int, Any], dict[int, Any], di
         tree[path] = entry
     return packs, records, tree
 @functools.cache
-def session_of(place: str, size: int, digest: str) -> bytes:  # nothing: the pack is damaged
+def session_of(place: str, size: int, digest: str) -> Any:  # noqa: ANN401  nothing if it's damaged
     data = attempt(place, read, place, 64 * MIB) or b""
-    good = [len(data), sha256(data).hex()] == [size, digest]
-    return attempt(place, envelope, data[12:12 + int.from_bytes(data[8:12], "little")]) if good else b""
+    if [len(data), sha256(data).hex()] == [size, digest]:
+        return attempt(place, envelope, data[12:12 + int.from_bytes(data[8:12], "little")])
 @functools.lru_cache(maxsize=64)
 def record(number: int) -> bytes:
     id, size, pack, at, stored = RECORDS[number]
     place = f"{BASE}/packs/{PACKS[pack][0]}-{PACKS[pack][1]:06d}"
-    session = session_of(place, *PACKS[pack][2:])
-    need(session, f"{place} is missing, or isn't the signed one")
+    need(session := session_of(place, *PACKS[pack][2:]), f"{place} is missing, or not as signed")
     with open(place, "rb") as file:
         file.seek(at); return opened(session, 1, bytes.fromhex(id), file.read(stored), size)
 
@@ -167,9 +161,9 @@ def wal_part(path: str) -> tuple[int, int, bytes]:
     need(at == len(data) and start < end <= size <= 1024 * MIB, "it has not its length")
     return start, size, out
 def wal(file: str) -> None:  # the whole one if it is there, else pieces without a hole, and zeros
-    every, out, size = f"{BASE}/wal/{file[:8]}/{file}", bytearray(), 0
+    every, out, size = f"{glob.escape(BASE)}/wal/{file[:8]}/{file}", bytearray(), 0
     paths = [*glob.glob(every), *glob.glob(f"{every}+*")] or glob.glob(f"{every}.d/*")
-    for start, size, data in sorted(wal_part(path) for path in paths):  # noqa: B007
+    for start, size, data in sorted(wal_part(path) for path in paths):
         if start <= len(out):
             need(data.startswith(out[start:start + len(data)]), "it is there with different bytes")
             out[start:start + len(data)] = data
@@ -178,31 +172,29 @@ def wal(file: str) -> None:  # the whole one if it is there, else pieces without
 
 sys.excepthook = lambda _, error, __: print(f"REFUSED: {error!r}", file=sys.stderr)
 said = json.loads(read(f"{STORE}/repository.json", 64 << 10))
-REPOSITORY, KEYS, BASE = said["id"], identities() if args.identity else [], ""
+REPO, KEYS, BASE, work = said["id"], identities() if args.identity else [], "", list[Any]()
 need(said["format"] == 1 and not said["features"]["required"], "it needs a newer restore.py")
 if not PINS: print("UNPINNED: without --signer, anybody may have made these", file=sys.stderr)
 found = [c for c in commits() if args.domain in c["domain"] and args.snapshot in c["session"]]
 for c in found: print(c["ended"], c["session"], c["kind"], "of", c["domain"], c["signer"],
                       c["facts"]["files"], "files,", repr(c["facts"]["label"]))
 if args.into or args.wal:
-    need(len({c["domain"] for c in found}) == 1, "not one domain: choose it with --domain")
-    need(not args.snapshot or len(found) == 1, "not one snapshot: give more of its name")
+    need(len({c["domain"] for c in found}) == 1 and (not args.snapshot or len(found) == 1)
+         and not (args.into and args.wal), "choose one with --domain, --snapshot; --into or --wal")
     need(args.snapshot or not troubles, "not all is believed: choose what to take with --snapshot")
     os.makedirs(args.into or args.wal, exist_ok=True)
-    ROOT = os.open(args.into or args.wal, os.O_RDONLY | os.O_DIRECTORY)
+    ROOT = os.open(args.into or args.wal, FOLDER); os.umask(0); os.fchdir(ROOT)
     need(not os.listdir(ROOT), "the folder to restore into is not empty")
-    os.umask(0); os.fchdir(ROOT)
-    BOUND = b"DRKIT1" + bytes.fromhex(REPOSITORY + found[-1]["domain"])
+    BOUND = b"DRKIT1" + bytes.fromhex(REPO + found[-1]["domain"])
     BASE = f"{STORE}/domains/{found[-1]['domain']}"
 if args.wal:
-    names = {re.split(r"\+|\.d$", top.split("/")[-1])[0] for top in glob.glob(f"{BASE}/wal/[0-9A-F]*/*")}
-    for file in sorted(names): attempt(file, wal, file)
-if args.into:
+    every = [top.split("/")[-1] for top in glob.glob(f"{glob.escape(BASE)}/wal/[0-9A-F]*/*")]
+    work = [(file, wal, file) for file in sorted({re.split(r"\+|\.d$", top)[0] for top in every})]
+elif args.into:
     BASE += f"/generations/{found[-1]['generation']}"
     PACKS, RECORDS, tree = manifest(found[-1])
-    for path, entry in tree.items():
-        if entry["type"] == "dir": os.mkdir(enter(path), 0o700)
-    for path, entry in sorted(reversed(tree.items()), key=lambda at: ORDER.index(at[1]["type"])):
-        attempt(f"{path!r} is left out", put, path, entry)
-    print("restored:", found[-1]["session"], len(tree), "names")
-os.sync(); print(f"done, with {len(troubles)} troubles"); sys.exit(bool(troubles))
+    for path in [p for p, e in tree.items() if e["type"] == "dir"]: os.mkdir(enter(path), 0o700)
+    tasks = sorted(reversed(tree.items()), key=lambda item: ORDER.index(item[1]["type"]))
+    work = [(f"{path!r} is left out", put, path, entry) for path, entry in tasks]
+for task in work: attempt(*task)
+os.sync(); print(f"{len(work)} to write, {len(troubles)} troubles"); sys.exit(bool(troubles))

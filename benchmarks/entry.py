@@ -2,6 +2,8 @@
 
 import dataclasses
 import timeit
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -18,20 +20,24 @@ def _as_dataclass() -> type:
         for name, kind in (
             ("path", str), ("type", str), ("mode", int), ("uid", int), ("gid", int),
             ("user", str), ("group", str), ("mtime", int), ("size", int), ("target", str),
-        )  # fmt: skip
+        )
     ]
     return dataclasses.make_dataclass("Line", fields, frozen=True, slots=True, kw_only=True)
+
+
+def _micros(call: Callable[[], object]) -> float:
+    return timeit.timeit(call, number=_N) / _N * 1e6
 
 
 def main() -> None:
     encode = msgspec.json.Encoder().encode
     for kind in (_as_dataclass(), Entry):
         one = kind(**_FIELDS, **_TIMES)
-        decode = msgspec.json.Decoder(kind).decode
+        decode: Callable[[bytes], object] = msgspec.json.Decoder(kind).decode
         line = encode(one)
-        make = timeit.timeit(lambda k=kind: k(**_FIELDS, **_TIMES), number=_N) / _N * 1e6
-        out = timeit.timeit(lambda o=one: encode(o), number=_N) / _N * 1e6
-        back = timeit.timeit(lambda d=decode, b=line: d(b), number=_N) / _N * 1e6
+        make = _micros(partial(kind, **_FIELDS, **_TIMES))
+        out = _micros(partial(encode, one))
+        back = _micros(partial(decode, line))
         print(f"{kind.__name__}: make {make:.2f} µs, encode {out:.2f}, decode {back:.2f}")
 
 

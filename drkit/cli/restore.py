@@ -60,7 +60,10 @@ def command(
     identity_files: tuple[str, ...],
     signers: tuple[str, ...],
 ) -> int:
-    """Write a snapshot, or chosen paths of it, into a new folder."""
+    """Write a snapshot into a new folder.
+
+    With PATHs only these: as they stood on the disk, or relative to what was protected.
+    """
     from drkit.operations import restore
     from drkit.operations.reading import find_domain
 

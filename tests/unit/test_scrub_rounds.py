@@ -118,7 +118,7 @@ def test_broken_progress_costs_a_round(s: Scene, junk: bytes) -> None:
 
 def test_level_two_in_portions(s: Scene) -> None:
     state = s.r.state()
-    portions = []
+    portions: list[ScrubResult] = []
     while not portions or not portions[-1].complete:
         portions.append(reads(s.r, 2, state, 100_000)[0])
     assert 1 < len(portions) < 20

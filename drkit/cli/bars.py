@@ -74,6 +74,7 @@ def _bars(*, color: bool) -> "Progress":
     """Imported with the first task: `drkit list` on a terminal needs no rich."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Numbers(ProgressColumn):
@@ -82,8 +83,8 @@ def _bars(*, color: bool) -> "Progress":
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=16),
-        Numbers(),
+        BarColumn(bar_width=12),
+        Numbers(Column(no_wrap=True)),
         console=Console(stderr=True, no_color=not color),
         transient=True,
         refresh_per_second=4,
@@ -91,13 +92,13 @@ def _bars(*, color: bool) -> "Progress":
 
 
 def numbers(task: "Task") -> str:
-    """344 MiB of 1.2 GiB, 4,202 items, 172 MiB/s, 5 s left"""
+    """344 MiB of 1.2 GiB, 172 MiB/s, 5 s left; without a total 344 MiB, 4,202 items, 172 MiB/s"""
     done, total = int(task.completed), task.total
     left = task.time_remaining
     sure = total is not None and done <= total  # a total guessed from the last backup
     of = f" of {size_in_words(int(total))}" if total is not None and sure else ""
     parts = [f"{size_in_words(done)}{of}"]
-    if task.fields["items"]:
+    if task.fields["items"] and not of:
         parts.append(f"{task.fields['items']:,} items")
     if task.speed:
         parts.append(rate_in_words(int(task.speed)))

@@ -76,13 +76,3 @@ class Lines(Quiet):
     def _line(self, event: str, task: str, **numbers: int | None) -> None:
         known = {name: number for name, number in numbers.items() if number is not None}
         sys.stderr.write(json.dumps({"event": event, "task": task, **known}) + "\n")
-
-
-def listener(out: Output, clock: Callable[[], float]) -> Quiet:
-    if out.log_json and not out.quiet:
-        return Lines(out, clock)
-    if out.quiet or out.log_json or out.json or not sys.stderr.isatty():
-        return Quiet(out)
-    from drkit.cli.bars import Bars
-
-    return Bars(out)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drkit.cli.documents import name_of, snapshot_document
-from drkit.cli.output import Output, agreed, iso
+from drkit.cli.output import Output, agreed, count, iso
 from drkit.cli.wiring import World, looked_at, reading, wired
 from drkit.errors import DrkitError, Exit, KeyMissing, UsageError
 
@@ -160,9 +160,9 @@ def _say_done(out: Output, plan: "RestorePlan", seconds: float) -> None:
     took = roughly(timedelta(seconds=round(seconds))) if seconds >= 1 else "under 1 s"
     facts = plan.snapshot.facts
     what = (
-        f"{len(plan.paths)} chosen paths"
+        count(len(plan.paths), "chosen paths")
         if plan.paths
-        else f"{facts.files:,} files, {size_in_words(facts.bytes)}"
+        else f"{count(facts.files, 'files')}, {size_in_words(facts.bytes)}"
     )
     out.line(f"restored into {plan.into}: {what}, in {took}")
     if facts.damaged:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drkit.cli.documents import exit_of, name_of, say_findings, snapshot_document
-from drkit.cli.output import Output, iso
+from drkit.cli.output import Output, count, iso
 from drkit.cli.wiring import Reading, World, looked_at, reading, wired
 from drkit.errors import KeyMissing, UsageError
 
@@ -109,7 +109,7 @@ def _say_facts(out: Output, seen: "Seen", chosen: "Snapshot") -> None:
         "kind": f"{chosen.kind}{parent}, generation {chosen.generation[:8]}",
         "begun": iso(chosen.begun),
         "ended": f"{iso(chosen.ended)} (by its store {iso(chosen.stored)})",
-        "holds": f"{facts.files:,} files, {size_in_words(facts.bytes)}",
+        "holds": f"{count(facts.files, 'files')}, {size_in_words(facts.bytes)}",
         "added": size_in_words(chosen.added),
         "complete": "no: the source was damaged or partly unreadable" if facts.damaged else "yes",
         "signer": f"{chosen.signer} ({'pinned' if chosen.pinned else 'not pinned'})",

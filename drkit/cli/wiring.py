@@ -15,6 +15,7 @@ from drkit.cli.output import Output
 from drkit.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from drkit.cli.progress import Quiet
     from drkit.config import Environment
     from drkit.crypto.recipients import Identity
     from drkit.model.pins import Pins
@@ -59,7 +60,6 @@ def wired(function: Callable[Concatenate[World, P], int | None]) -> Command:
         *args: P.args,
         **options: P.kwargs,
     ) -> int:
-        from drkit.cli.progress import listener
         from drkit.config import FOLDERS, environment
         from drkit.system import System
 
@@ -71,7 +71,7 @@ def wired(function: Callable[Concatenate[World, P], int | None]) -> Command:
             log_json=log_format == "json",
             color=not (no_color or env.no_color),
         )
-        with listener(out, System().monotonic) as heard:
+        with _listener(out, System().monotonic) as heard:
             world = World(
                 system=System(tell=heard),
                 env=env,
@@ -84,6 +84,18 @@ def wired(function: Callable[Concatenate[World, P], int | None]) -> Command:
     for option in reversed(_EVERYWHERE):
         command = option(command)
     return command
+
+
+def _listener(out: Output, clock: Callable[[], float]) -> "Quiet":
+    from drkit.cli.progress import Lines, Quiet
+
+    if out.log_json and not out.quiet:
+        return Lines(out, clock)
+    if out.quiet or out.log_json or out.json or not sys.stderr.isatty():
+        return Quiet(out)
+    from drkit.cli.bars import Bars
+
+    return Bars(out)
 
 
 _EVERYWHERE = (

@@ -1,9 +1,10 @@
 """What the store says happened in a domain, and who signed it."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from drkit.crypto.sign import signer_text
 from drkit.errors import Damaged, NotFound, StoreError
@@ -58,10 +59,8 @@ class History:
     @property
     def snapshots(self) -> list[Snapshot]:
         """What can be restored, oldest first."""
-        visible = [
-            s for g in self.generations.values() if not g.expired for s in g.commits.values()
-        ]
-        return sorted(visible, key=lambda s: (s.ended, s.session))
+        hidden = {g.id for g in self.generations.values() if g.expired}
+        return [s for s in _in_order(self.commits) if s.generation not in hidden]
 
     @property
     def commits(self) -> list[Snapshot]:
@@ -100,7 +99,7 @@ def domains(repository: Repository) -> list[str]:
     found = set()
     for stored in repository.store.list(names.DOMAINS):
         name = names.parse(stored.name)
-        if name is not None and name.kind == "open" and name.domain:
+        if name is not None and name.kind in {"open", "outcome"} and name.domain:
             found.add(name.domain)
     return sorted(found)
 
@@ -253,6 +252,27 @@ def _check_clocks(history: History, session: str, stored: Stored, commit: Commit
             hint="compare the clocks of both; retention counts under both times",
         )
     )
+
+
+def _in_order(commits: Iterable[Snapshot]) -> Iterator[Snapshot]:
+    """By time, but after all that it had seen: a clock that was ahead once hides nothing newer."""
+    known = {s.hash: s for s in commits}
+    after: dict[str, list[str]] = {hash: [] for hash in known}
+    waits: dict[str, int] = {}
+    for s in known.values():
+        seen = {hash for _, hash in s.heads} & known.keys()
+        waits[s.hash] = len(seen)
+        for hash in seen:
+            after[hash].append(s.hash)
+    ready = [(s.ended, s.session, s.hash) for s in known.values() if not waits[s.hash]]
+    heapify(ready)
+    while ready:
+        first = known[heappop(ready)[2]]
+        yield first
+        for hash in after[first.hash]:
+            waits[hash] -= 1
+            if not waits[hash]:
+                heappush(ready, (known[hash].ended, known[hash].session, hash))
 
 
 def _check_chain(history: History) -> None:

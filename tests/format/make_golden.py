@@ -32,7 +32,7 @@ from drkit.repository.base import SessionPlan
 from drkit.repository.cache import Pack, Record
 from drkit.repository.format import MANIFEST_MAGIC, PACK_MAGIC
 from drkit.repository.history import read_history
-from drkit.repository.manifest import End, Head, ManifestWriter, encode_file, write_lines
+from drkit.repository.manifest import Head, ManifestWriter, encode_file, write_lines
 from drkit.repository.pack import Finished, PackWriter, staging_buffer
 from drkit.repository.repository import Repository, body, create, domain_id, open_repository
 from drkit.repository.session import back_up
@@ -94,17 +94,14 @@ def tree(root: Path, version: int) -> Path:
 
 def _settle(root: Path) -> None:
     """The same modes and times wherever it is made."""
-    for folder, _, files in os.walk(root, topdown=False):
-        for name in files:
-            os.utime(Path(folder, name), ns=(SECOND, 1_700_000_000 * SECOND + 7), **_NO_FOLLOW)
+    for folder, _, _ in os.walk(root, topdown=False):
         for name in os.listdir(folder):
-            path = Path(folder, name)
-            os.utime(path, ns=(SECOND, 1_700_000_000 * SECOND + 7), **_NO_FOLLOW)
+            os.utime(Path(folder, name), ns=_THEN, follow_symlinks=False)
         os.chmod(folder, 0o750)
-    os.utime(root, ns=(SECOND, 1_600_000_000 * SECOND))
+    os.utime(root, ns=_THEN)
 
 
-_NO_FOLLOW = {"follow_symlinks": False}
+_THEN = (SECOND, 1_700_000_000 * SECOND + 7)
 
 
 # the real writer
@@ -137,7 +134,9 @@ def _back_up(repository: Repository, state: Path, system: System) -> None:
         origin=Origin(kind="files", system=None),
         verify="all",
     )
-    back_up(repository, plan, FilesSource(FilesPlan(root=Path("source"), xattrs=False), system), system)
+    back_up(
+        repository, plan, FilesSource(FilesPlan(root=Path("source"), xattrs=False), system), system
+    )
 
 
 def domain_of(repository: Repository) -> str:
@@ -174,7 +173,11 @@ class _Stored:
 
     def compress(self, data: bytes | memoryview) -> bytes:
         told = self._crafted.stored
-        return told if told is not None and data == self._crafted.content else self._real.compress(data)
+        return (
+            told
+            if told is not None and data == self._crafted.content
+            else self._real.compress(data)
+        )
 
 
 class _Session:
@@ -210,7 +213,9 @@ class _Session:
             expected_end=None,
         )
         begin = signed.Begin(kind="full", parent=None, begun=AT, start_lsn=None)
-        self._put(names.opened(*self.place[:2]), signed.encode(opened, generation, self.crafted.key))
+        self._put(
+            names.opened(*self.place[:2]), signed.encode(opened, generation, self.crafted.key)
+        )
         self._put(names.begin(*self.place), signed.encode(begin, self.where, self.crafted.key))
         pack = self._pack()
         manifest = self._manifest(pack)
@@ -263,7 +268,9 @@ class _Session:
         ((_, at, stored),) = pack.records
         id = record_id(self.id_key, content)
         packs = [
-            Pack(id=1, session=self.place[2], number=0, size=pack.body.size, sha256=pack.body.sha256)
+            Pack(
+                id=1, session=self.place[2], number=0, size=pack.body.size, sha256=pack.body.sha256
+            )
         ]
         records = [Record(n=1, id=id, raw=len(content), pack=1, at=at, stored=stored)]
         frame = self._writer(MANIFEST_MAGIC)

@@ -3,21 +3,32 @@
 Each is opened by drkit and by `restore.py`, which shares no line with it.
 """
 
+import ast
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from drkit.crypto.recipients import paper_form
+from drkit.crypto.recipients import new_identity, paper_form
 from drkit.errors import ConfigError, Damaged, DrkitError
 from drkit.model.pins import Pins
 from drkit.repository.history import missing
 from drkit.stores.local import LocalStore
 from tests.fixtures.trees import compare
 from tests.format import make_golden
-from tests.format.make_golden import FORGER, GOLDEN, IDENTITIES, KEY, PINS, WAL_FILES, tree, unpacked
-from tests.format.restoring import history_of, restore, run_script
+from tests.format.make_golden import (
+    FORGER,
+    GOLDEN,
+    IDENTITIES,
+    KEY,
+    PINS,
+    WAL_FILES,
+    tree,
+    unpacked,
+)
+from tests.format.restoring import SCRIPT, history_of, restore, run_script
 
 
 @pytest.fixture
@@ -33,6 +44,11 @@ def identity(tmp_path: Path) -> Path:
     path = tmp_path / "identity.txt"
     path.write_text(f"# for these samples\n{IDENTITIES[1].text!s}\n")
     return path
+
+
+def by_drkit(store: Path, into: Path) -> None:
+    repository, history = history_of(LocalStore(store), PINS)
+    restore(repository, history.snapshots[-1], IDENTITIES, into)
 
 
 def by_script(store: Path, identity: Path, into: Path, *more: object) -> tuple[int, str]:
@@ -148,8 +164,7 @@ def test_damaged_ones_are_refused(name: str, tmp_path: Path, box: Path, identity
     expected = tree(tmp_path / "source", 3)
     bad = BAD[name]
     with pytest.raises(DrkitError) as raised:
-        repository, history = history_of(LocalStore(store), PINS)
-        restore(repository, history.snapshots[-1], IDENTITIES, box / "by drkit")
+        by_drkit(store, box / "by drkit")
     assert type(raised.value) is bad.error
     assert re.search(bad.message, raised.value.message), raised.value.message
     assert not set(only_right(expected, box / "by drkit")) or name.startswith("crafted")
@@ -243,10 +258,6 @@ def test_a_store_that_was_rolled_back_is_told_by_whoever_saw_more(tmp_path: Path
 
 def test_the_script_fits_its_limits() -> None:
     """And the oldest Python it is for understands it."""
-    import ast
-
-    from tests.format.restoring import SCRIPT
-
     text = SCRIPT.read_text()
     lines = text.splitlines()
     assert len(lines) <= 200
@@ -257,17 +268,15 @@ def test_the_script_fits_its_limits() -> None:
         for node in ast.walk(parsed)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
         )
     }
-    import sys
-
     assert imported - set(sys.stdlib_module_names) == {"cryptography", "zstandard"}
 
 
 def test_a_wrong_identity_opens_nothing(tmp_path: Path, box: Path) -> None:
-    from drkit.crypto.recipients import new_identity
-
     other = tmp_path / "other"
     other.write_text(str(new_identity().text))
     code, said = by_script(unpacked("plain", tmp_path / "store"), other, box / "it")

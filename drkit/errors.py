@@ -43,7 +43,7 @@ class SourceError(DrkitError):
 
 
 class StoreError(DrkitError):
-    """A store could not be reached, refused, or answered nonsense; transient ones are worth a retry."""
+    """A store was not reached, refused, or answered nonsense; a transient one may be retried."""
 
     exit_code = Exit.STORE
 

@@ -37,6 +37,7 @@ class Snapshot:
     manifest: tuple[int, str]  # size and SHA-256
     packlist: tuple[int, str]
     added: int = 0  # bytes this session put
+    tools: dict[str, str] = field(default_factory=dict)  # restore.py as its writer had it: SHA-256
     signer: str = ""  # "ed25519:…" as it signed
     pinned: bool = False  # the signer is pinned as a writer; without a policy nothing is
     recipients: tuple[str, ...] = ()  # fingerprints, from the generation's `open`

@@ -219,7 +219,7 @@ def _stored(plan: DoctorPlan, system: System) -> list[Checked]:
     repository = opened[0]
     found += _asked("probe", Exit.STORE, lambda: _probed(repository.store, system))
     found += _asked("clock", Exit.STORE, lambda: _clocks(repository.store, system))
-    found += _asked("exit path", Exit.DAMAGED, lambda: _exit_path(repository))
+    found += _asked("exit path", Exit.DAMAGED, lambda: _exit_path(plan, repository))
     return found + _backups(plan, repository, system)
 
 
@@ -251,16 +251,29 @@ def _clocks(store: Store, system: System) -> Iterator[Finding]:
     yield _finding(level, "clock", f"{roughly(apart)} from the store's", hint)
 
 
-def _exit_path(repository: Repository) -> Iterator[Finding]:
-    for name, file in ((names.FORMAT, "FORMAT.md"), (names.RESTORE, "restore.py")):
-        own = hashlib.sha256(tool(file)).hexdigest()
+def _exit_path(plan: DoctorPlan, repository: Repository) -> Iterator[Finding]:
+    for name in (names.FORMAT, names.RESTORE):
+        own = hashlib.sha256(tool(name)).hexdigest()
         held = hashlib.sha256(repository.store.read(name, _OBJECT_LIMIT)).hexdigest()
         if own == held:
-            yield _finding("pass", file, f"is this version's, sha256 {own[:16]}…")
+            yield _finding("pass", name, f"is this version's, sha256 {own[:16]}…")
+        elif name == names.FORMAT:
+            hint = "it only explains; the one of your version is in drkit's own documents"
+            yield _finding("warn", name, "was written by another version, or changed", hint)
         else:
-            hint = "made by another version of drkit, or changed: take it from a release instead"
-            message = f"is not this version's: sha256 {held[:16]}…, not {own[:16]}…"
-            yield _finding("fail", file, message, hint)
+            yield _other_script(plan, repository, held)
+
+
+def _other_script(plan: DoctorPlan, repository: Repository, held: str) -> Finding:
+    """An older drkit's script is named by the commits that drkit signed."""
+    seen = look(domain_of(repository, plan.policy, plan.state))
+    signed = [s for s in seen.snapshots if s.pinned and s.tools.get(names.RESTORE) == held]
+    if signed:
+        said = f"is that of the drkit which made {signed[-1].session[:8]}, sha256 {held[:16]}…"
+        return _finding("pass", names.RESTORE, said, None)
+    hint = "never run it: take restore.py from a release, and find out who may write to the store"
+    said = f"is no script that drkit put there: sha256 {held[:16]}…"
+    return _finding("fail", names.RESTORE, said, hint)
 
 
 # --- the backups

@@ -237,6 +237,7 @@ def _snapshot(where: Where, stored: Stored, commit: Commit, data: bytes) -> Snap
         manifest=commit.manifest,
         packlist=commit.packlist,
         added=commit.added,
+        tools=commit.tools,
     )
 
 

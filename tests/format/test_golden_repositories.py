@@ -18,16 +18,8 @@ from drkit.repository.history import missing
 from drkit.stores.local import LocalStore
 from tests.fixtures.trees import compare
 from tests.format import make_golden
-from tests.format.make_golden import (
-    FORGER,
-    GOLDEN,
-    IDENTITIES,
-    KEY,
-    PINS,
-    WAL_FILES,
-    tree,
-    unpacked,
-)
+from tests.format.crafting import FORGER, IDENTITIES, KEY, PINS, SEGMENTS, WAL_FILES
+from tests.format.make_golden import GOLDEN, tree, unpacked
 from tests.format.restoring import SCRIPT, history_of, restore, run_script
 
 
@@ -339,14 +331,14 @@ def test_wal_of_an_unpinned_signer_and_flipped_wal_are_left_out(
     assert done.returncode == 1
     assert f"ed25519:{FORGER.public.hex()}, not pinned" in done.stderr
     assert "00000002.history: InvalidSignature" in done.stderr
-    assert names_in(box / "wal") == {make_golden.SEGMENTS[1]}
+    assert names_in(box / "wal") == {SEGMENTS[1]}
 
 
 def test_wal_swapped_with_another_is_refused(tmp_path: Path, box: Path, identity: Path) -> None:
     store = unpacked("wal", tmp_path / "store")
     (wal,) = store.glob("domains/*/wal/00000001")
     other = wal / "00000001000000000000000C"
-    other.write_bytes((wal / make_golden.SEGMENTS[0]).read_bytes())
+    other.write_bytes((wal / SEGMENTS[0]).read_bytes())
     done = run_script(store, "--identity", identity, "--wal", box / "wal")
     assert f"{other.name}: InvalidSignature" in done.stderr
     assert other.name not in names_in(box / "wal")

@@ -18,8 +18,16 @@ def _as_dataclass() -> type:
     fields = [
         (name, kind, dataclasses.field(default="" if kind is str else 0))
         for name, kind in (
-            ("path", str), ("type", str), ("mode", int), ("uid", int), ("gid", int),
-            ("user", str), ("group", str), ("mtime", int), ("size", int), ("target", str),
+            ("path", str),
+            ("type", str),
+            ("mode", int),
+            ("uid", int),
+            ("gid", int),
+            ("user", str),
+            ("group", str),
+            ("mtime", int),
+            ("size", int),
+            ("target", str),
         )
     ]
     return dataclasses.make_dataclass("Line", fields, frozen=True, slots=True, kw_only=True)

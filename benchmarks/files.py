@@ -161,8 +161,9 @@ def _turns(
                 data.settle(source)
             for name in order:
                 yield _phase(case, phase, TOOLS[name], places[name])
-                if phase == "restore":
-                    _finish(places[name], compare=options.compare and turn == 0)
+                if phase in tools.RESTORES:
+                    whole = phase == "restore"
+                    _finish(places[name], compare=whole and options.compare and turn == 0)
         for name in order:
             shutil.rmtree(places[name].home)
     shutil.rmtree(source)
@@ -181,7 +182,7 @@ def _prepare(tool: Tool, place: Place) -> None:
 
 
 def _phase(case: str, phase: Phase, tool: Tool, place: Place) -> Result:
-    if phase == "restore":
+    if phase in tools.RESTORES:
         place.target.mkdir()
     before = _stored(place.store)
     os.sync()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Phase = str
-PHASES: tuple[Phase, ...] = ("full", "unchanged", "changed", "restore", "list")
+PHASES: tuple[Phase, ...] = ("full", "unchanged", "changed", "restore", "one file", "list")
+RESTORES = ("restore", "one file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,12 @@ def _base(place: Place) -> dict[str, str]:
 _DRKIT = str(Path(sys.executable).with_name("drkit"))
 
 
+def _one(place: Place) -> str:
+    """The first file in some order: which one doesn't matter."""
+    folder, _, names = next(found for found in os.walk(place.source) if found[2])
+    return str((Path(folder) / min(names)).relative_to(place.source))
+
+
 # --- drkit: every flag it is given stands in these three functions
 
 
@@ -64,9 +71,10 @@ def _drkit_command(place: Place, phase: Phase) -> Sequence[str]:
             return (_DRKIT, "backup", "bench", "--full", "--quiet", *policies)
         case "unchanged" | "changed":
             return (_DRKIT, "backup", "bench", "--incremental", "--quiet", *policies)
-        case "restore":
+        case "restore" | "one file":
+            one = (_one(place),) if phase == "one file" else ()
             into = ("--into", str(place.target))
-            return (_DRKIT, "restore", "bench", "--yes", *into, *identity, *policies)
+            return (_DRKIT, "restore", "bench", *one, "--yes", *into, *identity, *policies)
         case _:
             return (_DRKIT, "list", "bench", *policies)
 
@@ -79,8 +87,9 @@ def _restic_command(place: Place, phase: Phase) -> Sequence[str]:
     match phase:
         case "full" | "unchanged" | "changed":
             return ("restic", "backup", "--compression", "auto", ".")
-        case "restore":
-            return ("restic", "restore", "latest", "--target", str(place.target))
+        case "restore" | "one file":
+            one = ("--include", f"/{_one(place)}") if phase == "one file" else ()
+            return ("restic", "restore", "latest", "--target", str(place.target), *one)
         case _:
             return ("restic", "snapshots")
 
@@ -94,12 +103,13 @@ def _restic_env(place: Place) -> Mapping[str, str]:
     }
 
 
-def _borg_command(_: Place, phase: Phase) -> Sequence[str]:
+def _borg_command(place: Place, phase: Phase) -> Sequence[str]:
     match phase:
         case "full" | "unchanged" | "changed":
             return ("borg", "create", "--compression", "zstd,3", f"::{phase}", ".")
-        case "restore":
-            return ("borg", "extract", "::changed")
+        case "restore" | "one file":
+            one = (_one(place),) if phase == "one file" else ()
+            return ("borg", "extract", "::changed", *one)
         case _:
             return ("borg", "list")
 
@@ -148,4 +158,4 @@ TOOLS: dict[str, Tool] = {
 
 def folder(place: Place, phase: Phase) -> Path:
     """borg extracts into the current folder; all others stand in the source."""
-    return place.target if phase == "restore" else place.source
+    return place.target if phase in RESTORES else place.source

@@ -21,7 +21,7 @@ create table chunks (id blob primary key, record integer, at integer, length int
 create table files (k integer primary key, path text unique, mark text, line blob);
 create table pages (path text primary key, ids blob) without rowid;
 """
-_REFUSALS = (sqlite3.DatabaseError,)
+_REFUSALS = (sqlite3.DatabaseError, UnicodeDecodeError)  # it quotes broken names as they are
 _BATCH = 2000
 _BLOOM = 1 << 24  # bits: a full asks the table only after an id that may be there
 
@@ -61,10 +61,15 @@ class Cache:
             if fresh:
                 for name in (self._file, self._file.with_name(self._file.name + "-journal")):
                     name.unlink(missing_ok=True)
+            journal = path.with_name(path.name + "-journal").exists()
+            if not fresh and not journal:
+                self._check_imprint()
             self._db = held.enter_context(
                 closing(sqlite3.connect(self._file, isolation_level=None))
             )
             self._begin()
+            if not fresh and journal:
+                self._check_imprint()
             self._held = held.pop_all()
         self._seen = bytearray(self._top // 8 + 1)
         self._added = 0
@@ -72,6 +77,13 @@ class Cache:
         self._new_chunks: dict[bytes, tuple[int, int, int]] = {}
         self._maybe = bytearray(_BLOOM // 8) if fresh else None
         self._run = self._db.execute
+
+    def _check_imprint(self) -> None:
+        if not has_imprint(self._path):
+            raise Unsound(
+                f"{self._path} is not as the last backup left it",
+                hint="run drkit backup again: it takes a full backup; and test this disk",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -82,11 +94,6 @@ class Cache:
         self._db.execute(f"pragma synchronous = {'off' if self._fresh else 'full'}")
         self._db.execute("pragma locking_mode = exclusive")
         self._db.execute("begin immediate")  # a killed run's changes are undone here
-        if not self._fresh and not has_imprint(self._path):
-            raise Unsound(
-                f"{self._path} is not as the last backup left it",
-                hint="run drkit backup again: it takes a full backup; and test this disk",
-            )
         if self._fresh:
             for statement in _TABLES.split(";\n"):
                 self._db.execute(statement)
@@ -296,7 +303,8 @@ def _told(path: Path, error: Exception) -> DrkitError:
         return Busy(
             f"another run uses the state in {path.parent}", hint="run again when it has ended"
         )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+    unsound = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    if unsound or isinstance(error, UnicodeDecodeError):
         return Unsound(
             f"what this machine remembers of its last backup is damaged: {path}: {error}",
             hint="run drkit backup again: it takes a full backup; and test this disk",

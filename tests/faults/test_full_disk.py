@@ -134,7 +134,10 @@ def test_the_state(tmp_path: Path, backups: int) -> None:
             root = tmp_path / str(left)
             state = disk(root / "state", 12 * KIB)
             ledger = with_backups(root, backups, small_files)
-            for path in (ledger.world.tree / "large", *ledger.world.tree.glob("a folder*/*[02468]")):
+            for path in (
+                ledger.world.tree / "large",
+                *ledger.world.tree.glob("a folder*/*[02468]"),
+            ):
                 path.write_bytes(path.read_bytes() + b"more")
             said.append(next_backup(ledger, state, left))
         # A full's memory is written at its end, after the outcome.

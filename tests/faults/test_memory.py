@@ -247,3 +247,15 @@ def test_a_database_that_another_process_holds(ledger: Ledger) -> None:
         assert ended.code == Busy.exit_code, ended
     held.close()
     assert ledger.settle().kind == "incremental"
+
+
+def test_a_broken_schema_beside_a_journal(ledger: Ledger) -> None:
+    """SQLite quotes the broken bytes in its error, and Python can't read them as text."""
+    path = cache_of(ledger)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"CREATE TABLE files" if b"CREATE TABLE files" in data else b"files")
+    data[at : at + 5] = b"\xee\xff\xfe\x00\x80"
+    path.write_bytes(data)
+    path.with_name(CACHE + "-journal").write_bytes(b"no journal")
+    said(ledger.run(ledger.world.back_up))
+    assert ledger.settle().kind == "incremental"

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,52 @@ def test_a_begin_after_the_fences_spares_the_generation_for_now(m: Repo) -> None
     assert later.expired == (old,)
 
 
+def test_an_old_begin_that_was_not_listed_before_spares_too(m: Repo) -> None:
+    """A listing that lagged: by its age the session would not hold the generation."""
+    (old,) = daily(m, 1)
+    m.clock.move(20 * DAY)
+    m.full(3)
+    session = "5" * 32
+
+    def late(call: Call) -> None:
+        if call.verb == "list" and call.name == names.outcomes(m.domain, old):
+            m.clock.apart = -5 * DAY
+            begin = Begin(kind="incremental", parent=None, begun=m.clock.at, start_lsn=None)
+            name = names.begin(m.domain, old, session)
+            taken(m, name, encode(begin, place(m, old, session), m.writer))
+            m.clock.apart = timedelta()
+
+    done = apply(m, store=FaultyStore(m.store, Fault(after=late)))
+    assert (done.closed, done.expired) == ((old,), ())
+    assert done.spared[0][1].startswith("a session began meanwhile")
+    assert apply(m).expired == (old,)
+
+
+def test_the_order_is_the_contract(m: Repo) -> None:
+    """closed, begins, fences, everything again, expired."""
+    (old,) = daily(m, 1)
+    begin_only(m)
+    m.clock.move(20 * DAY)
+    m.full(3)
+    made = plan(m)
+    store = FaultyStore(m.store)
+    apply(m, made, store=store)
+    calls = [(c.verb, c.name) for c in store.calls]
+    session = next(iter(m.history().generations[old].fences))
+    wanted = [
+        ("put", names.closed(m.domain, old)),
+        ("list", names.begins(m.domain, old)),
+        ("list", names.outcomes(m.domain, old)),
+        ("put", names.outcome(m.domain, old, session)),
+        ("list", names.generations(m.domain)),
+        ("list", names.EVIDENCE),
+        ("put", names.expired(m.domain, old)),
+    ]
+    at = -1
+    for call in wanted:
+        at = calls.index(call, at + 1)
+
+
 def test_a_writer_that_begins_in_a_closed_generation_ends(m: Repo) -> None:
     """It chose its base before; the forget came in between; it sees `closed` after its begin."""
     m.full(1)
@@ -307,6 +354,15 @@ def test_a_refused_delete_is_told_and_tried_again(m: Repo) -> None:
     assert "403" in done.refused[0][1]
     again = apply(m)
     assert (again.deleted, again.refused) == (3 * 3, ())
+
+
+def test_only_what_the_plan_has_shown_is_swept(m: Repo) -> None:
+    daily(m, 10)
+    made = plan(m)
+    apply(m)
+    m.clock.move(2 * DAY)
+    assert apply(m, made).deleted == 0
+    assert apply(m).deleted == 3 * 7
 
 
 def test_delete_finding_nothing_is_fine(m: Repo) -> None:

@@ -12,9 +12,12 @@ from drkit.model.retention import Rules
 from drkit.operations.forget import trouble
 from drkit.repository import names
 from drkit.repository.evidence_chain import DAMAGED, PROVEN
+from drkit.repository.expiry import look
+from drkit.repository.forgetter import _sound_outside
 from drkit.repository.signed import Closed, Expired, Fence, Where, encode
 from tests.fixtures.forgets import (
     apply,
+    ask,
     begin_only,
     daily,
     kinds,
@@ -69,6 +72,20 @@ def test_nothing_goes_for_a_newer_one_that_is_not_sound(m: Repo, what: str) -> N
     assert ("fail", "sound") in kinds(made.findings)
     assert apply(m, made).expired == ()
     assert m.history().snapshots[0].generation == old.generation
+
+
+def test_the_last_line_of_defence_is_no_plans_to_cross(m: Repo) -> None:
+    """Whatever a plan says: one sound backup is left to see."""
+    ids = daily(m, 2)
+    looked = look(m.repository, ask(m))
+    assert _sound_outside(looked, {ids[0]})
+    assert not _sound_outside(looked, set(ids))
+    witnessed(m, DAMAGED, ids[1])
+    assert not _sound_outside(look(m.repository, ask(m)), {ids[0]})
+    assert _sound_outside(look(m.repository, ask(m)), {ids[1]})
+    lost = next(n for n in m.objects() if f"{ids[0]}/packs/" in n)
+    m.store.delete(lost)
+    assert not _sound_outside(look(m.repository, ask(m)), {ids[1]})
 
 
 def test_damage_counts_until_a_proof_is_later(m: Repo) -> None:

@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from drkit.crypto.recipients import new_identity
 from drkit.errors import Damaged, DiskError, DrkitError, KeyMissing
 from drkit.events import Advanced, Event, Finished, Started
 from drkit.model.entry import Entry
@@ -93,8 +95,9 @@ def test_a_stream_reads_into_what_it_is_given(host: Host) -> None:
     buffer = bytearray(4 << 20)
     with host.opened() as reader:
         large = next(e for e in reader.entries() if e.path == "large")
-        with io.BufferedReader(reader.stream(large).raw) as stream:  # type: ignore[attr-defined]
-            assert stream.readinto(buffer) == len(LARGE)
+        with reader.stream(large) as stream:
+            assert cast("io.BufferedReader", stream).readinto(buffer) == len(LARGE)
+            assert stream.read(1) == b""
     assert buffer[: len(LARGE)] == LARGE
 
 
@@ -179,7 +182,7 @@ def test_a_damaged_file_takes_its_hard_links_along(host: Host, tmp_path: Path) -
         host.store.read(name, 1 << 30)
         instead(host, name, lambda data: data.__setitem__(at, data[at] ^ 1))
         (tmp_path / "out").mkdir()
-        with pytest.raises(Damaged, match="2 files could not be restored .* large, large 2: "):
+        with pytest.raises(Damaged, match=r"2 files could not be restored .* large, large 2: "):
             reader.tree(reader.entries(), tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == ["d", "holed", "link"]
 
@@ -243,8 +246,6 @@ def test_a_pack_is_no_manifest(host: Host) -> None:
 
 
 def test_without_a_fitting_identity_the_recipients_are_named(host: Host) -> None:
-    from drkit.crypto.recipients import new_identity
-
     other = replace(host, identities=(new_identity(),))
     with pytest.raises(KeyMissing) as caught, other.opened():
         pass
@@ -256,10 +257,7 @@ def test_a_restore_that_does_not_fit_writes_nothing(host: Host, tmp_path: Path) 
     (tmp_path / "out").mkdir()
     with host.opened() as reader:
         large = next(e for e in reader.entries() if e.path == "large")
-        # the same records over and over: more than any disk has
-        many = [
-            Entry(path=f"{n:05d}", size=1 << 60, extents=large.extents * 20_000) for n in range(100)
-        ]
+        many = Entry(path="x", size=1 << 60, extents=(large.extents[0], 0, 1 << 60))
         with pytest.raises(DiskError, match="nothing was written"):
-            reader.tree(many, tmp_path / "out")
+            reader.tree([many], tmp_path / "out")
     assert os.listdir(tmp_path / "out") == []

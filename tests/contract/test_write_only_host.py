@@ -43,7 +43,7 @@ from tests.fixtures.kinds import body
 ROOT = os.geteuid() == 0
 HOST_USER = 61_234  # nobody's number; the store's server is yet another user's
 NAME = "a-name-nobody-may-read"
-WORDS = b"what nobody may read "
+WORDS = b"q7x-content-canary-4711 "
 AGE = b"age-encryption.org/v1\n"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -462,6 +462,8 @@ def test_a_commit_by_the_stolen_key_is_believed_and_hurts_no_older_one(
     assert newest.pinned
     assert robbed.streamed(newest) == {"ransom note": b"pay"}
     unharmed(scene, robbed, older)
+    said = (Path(__file__).parents[2] / "docs/repository-format.md").read_text()
+    assert "A stolen host can spoil the backups it makes from then on" in said
 
 
 def test_the_stolen_key_expires_nothing(scene: Scene, robbed: Host) -> None:

@@ -16,6 +16,7 @@ from tests.fixtures.faulty_store import (
     Fault,
     FaultyStore,
     number,
+    numbers,
     on,
     put_of,
     refused,
@@ -107,7 +108,7 @@ def test_a_request_that_gets_lost(bench: Bench) -> None:
 def test_with_retries_nothing_of_it_is_felt(bench: Bench) -> None:
     for call in bench.calls():
         once = on(number(call.number), unanswered)
-        burst = on(lambda c, n=call.number: n <= c.number < n + 4, unanswered)  # type: ignore[misc]
+        burst = on(numbers(call.number, call.number + 3), unanswered)
         for fault in (Fault(after=once), Fault(before=once), Fault(before=burst)):
             ended, ledger = bench.run(fault, retrying)
             assert ended.session, f"{call}: {ended}"
@@ -117,7 +118,7 @@ def test_with_retries_nothing_of_it_is_felt(bench: Bench) -> None:
 def test_a_store_that_goes_down_for_good(bench: Bench) -> None:
     for call in bench.calls():
         for hook in (unanswered, refused):
-            down = Fault(before=on(lambda c, n=call.number: c.number >= n, hook))  # type: ignore[misc]
+            down = Fault(before=on(numbers(call.number), hook))
             ended, ledger = bench.run(down)
             assert (ended.code, ended.session) == (5, ""), f"{call}: {ended}"
             ledger.settle()
@@ -125,7 +126,7 @@ def test_a_store_that_goes_down_for_good(bench: Bench) -> None:
 
 def test_retries_end_and_say_what_was_answered(bench: Bench) -> None:
     for call in bench.calls()[::3]:
-        down = Fault(before=on(lambda c, n=call.number: c.number >= n, unanswered))  # type: ignore[misc]
+        down = Fault(before=on(numbers(call.number), unanswered))
         ended, ledger = bench.run(down, retrying)
         assert ended.code == 5
         assert "connection reset by peer" in ended.message
@@ -193,8 +194,12 @@ def test_a_store_that_calls_every_name_taken(tmp_path: Path) -> None:
     ledger.settle()
 
 
-def flipped(_call: Call, view: memoryview) -> None:
-    view[len(view) // 2] ^= 0x10
+def flipped(n: int) -> Callable[[Call, memoryview], None]:
+    def answer(call: Call, view: memoryview) -> None:
+        if call.number == n:
+            view[len(view) // 2] ^= 0x10
+
+    return answer
 
 
 def test_a_read_that_returns_other_bytes(bench: Bench) -> None:
@@ -203,8 +208,7 @@ def test_a_read_that_returns_other_bytes(bench: Bench) -> None:
     for call in calls:
         if call.verb not in ("read", "read_into"):
             continue
-        fault = Fault(answer=lambda c, view, n=call.number: c.number == n and flipped(c, view))  # type: ignore[misc]
-        ended, ledger = bench.run(fault)
+        ended, ledger = bench.run(Fault(answer=flipped(call.number)))
         assert ended.code in (5, 8) or ended.findings or ended.session, f"{call}: {ended}"
         if call.verb == "read_into" or call.number == len(calls):
             assert ended.code == 5, f"{call}: {ended}"

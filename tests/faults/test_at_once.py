@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,12 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def machines(ledger: Ledger, count: int) -> list[Callable[[], Done]]:
-    runs = []
+    runs: list[Callable[[], Done]] = []
     for i in range(count):
         state = ledger.world.root / f"state {i}"
         state.mkdir()
-        runs.append(lambda state=state: ledger.world.back_up(state=state))
-    return runs  # type: ignore[return-value]
+        runs.append(partial(ledger.world.back_up, state=state))
+    return runs
 
 
 def test_machines_with_states_of_their_own(ledger: Ledger) -> None:
@@ -101,7 +102,7 @@ def test_a_clock_that_is_wrong(ledger: Ledger, now: Callable[[], datetime]) -> N
     kinds = []
     for seed in range(4):
         system = System(now=now) if seed % 2 else None
-        kinds.append(ledger.run(lambda system=system: ledger.world.back_up(system=system)).kind)  # type: ignore[misc]
+        kinds.append(ledger.run(partial(ledger.world.back_up, system=system)).kind)
         change(ledger.world.tree, seed)
     assert kinds == ["full", "incremental", "incremental", "incremental"]
     findings = ledger.world.history().findings
@@ -114,7 +115,7 @@ def test_the_newest_is_the_one_that_knew_the_others(ledger: Ledger) -> None:
     made = []
     for seed, year in enumerate((2100, 2026, 1970, 2027)):
         system = System(now=clock(at(year)))
-        made.append(ledger.run(lambda system=system: ledger.world.back_up(system=system)).session)  # type: ignore[misc]
+        made.append(ledger.run(partial(ledger.world.back_up, system=system)).session)
         change(ledger.world.tree, seed)
     assert [s.session for s in ledger.world.history().snapshots] == made
     ledger.settle()

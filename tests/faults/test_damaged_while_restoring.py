@@ -11,7 +11,7 @@ from drkit.model.snapshot import Snapshot
 from drkit.stores.retry import Retrying
 from drkit.system import System
 from tests.fixtures import trees
-from tests.fixtures.faulty_store import Call, Fault, FaultyStore, on, unanswered
+from tests.fixtures.faulty_store import Call, Fault, FaultyStore, numbers, on, unanswered
 from tests.fixtures.ledger import Ledger, change, soon, world
 
 HASTY = System(now=soon, sleep=lambda _: None)
@@ -80,6 +80,14 @@ def swap(path: Path) -> None:
     shutil.copyfile(other, path)
 
 
+def refusal(ledger: Ledger, into: Path) -> Damaged | None:
+    try:
+        ledger.world.restore(newest(ledger), into)
+    except Damaged as refused:
+        return refused
+    return None
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, cut, flip, flip_head, swap])
 @pytest.mark.parametrize("which", range(6))
 def test_a_damaged_pack(ledger: Ledger, damage: Callable[[Path], None], which: int) -> None:
@@ -88,12 +96,10 @@ def test_a_damaged_pack(ledger: Ledger, damage: Callable[[Path], None], which: i
     hurt = packs(ledger)
     assert len(hurt) == 6
     damage(hurt[which])
-    try:
-        ledger.world.restore(newest(ledger), into)
-    except Damaged as refused:
+    if refused := refusal(ledger, into):
         assert refused.exit_code == 8
         assert 0 < len(partly(ledger, into, refused)) < 12
-    else:  # nothing of it is used by the newest, or by none of its files
+    else:  # the newest uses nothing of it
         assert trees.compare(ledger.copies[newest(ledger).session], into) == []
 
 
@@ -101,12 +107,16 @@ def named(name: str) -> Callable[[Call], bool]:
     return lambda call: call.name == name
 
 
+def gone(path: Path) -> Callable[[Call], None]:
+    return lambda _: path.unlink(missing_ok=True)
+
+
 def test_an_object_that_vanishes_in_mid_restore(ledger: Ledger) -> None:
     for n, name in enumerate(read_by(ledger)):
         into = ledger.world.root / f"into {n}"
         lost = ledger.world.root / "store" / name
         kept = lost.read_bytes()
-        vanish = on(named(name), lambda _, path=lost: path.unlink(missing_ok=True))  # type: ignore[misc]
+        vanish = on(named(name), gone(lost))
         store = FaultyStore(ledger.world.store, Fault(before=vanish))
         with pytest.raises(Damaged) as refused:
             ledger.world.restore(newest(ledger), into, store)
@@ -162,7 +172,7 @@ def down_from(name: str) -> Callable[[Call], None]:
 
 def test_bursts_are_ridden_out(ledger: Ledger) -> None:
     for n in range(1, len(read_by(ledger)) + 1):
-        burst = on(lambda c, n=n: n <= c.number < n + 3, unanswered)  # type: ignore[misc]
+        burst = on(numbers(n, n + 2), unanswered)
         into = ledger.world.root / f"into {n}"
         store = Retrying(FaultyStore(ledger.world.store, Fault(before=burst)), HASTY)
         ledger.world.restore(newest(ledger), into, store)

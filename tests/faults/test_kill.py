@@ -1,12 +1,11 @@
 """A backup killed at every call to its store: before the call, and after it took effect."""
 
-import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures import trees
 from tests.fixtures.faulty_store import Call, Fault, FaultyStore, Hook, die, number, on
 from tests.fixtures.ledger import Ledger, change, world
 
@@ -54,7 +53,7 @@ def test_killed_at_every_call(tmp_path: Path, prepare: Prepare) -> None:
             prepare(ledger)
             made, before = ledger.world, len(ledger.copies)
             store = FaultyStore(made.store, fault)
-            ended = ledger.run(lambda made=made, store=store: made.back_up(store), apart=True)
+            ended = ledger.run(partial(made.back_up, store), apart=True)
             assert ended.killed, f"{call} {when}: {ended}"
             late = call.number > outcome or (call.number == outcome and when == "after")
             assert len(ledger.copies) - before == late, f"{call} {when}"

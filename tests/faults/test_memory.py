@@ -1,15 +1,17 @@
-"""The host's memory damaged, lost, rolled back or shared: never a wrong snapshot, at worst a full."""
+"""The host's memory damaged, lost, rolled back, shared: never a wrong snapshot, at worst a full."""
 
 import os
 import random
 import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from drkit.errors import Busy
+from drkit.model.snapshot import BackupKind
 from drkit.repository.cache import Cache
 from tests.fixtures import trees
 from tests.fixtures.ledger import Ended, Ledger, change, world
@@ -176,7 +178,7 @@ def test_a_memory_on_two_machines(ledger: Ledger) -> None:
     for seed in range(4):
         change(ledger.world.tree, seed)
         state = clone if seed % 2 else None
-        ended = ledger.run(lambda state=state: ledger.world.back_up(state=state))  # type: ignore[misc]
+        ended = ledger.run(partial(ledger.world.back_up, state=state))
         assert ended.kind == "incremental", ended
     ledger.settle()
 
@@ -231,10 +233,11 @@ def test_an_older_outcome_hidden(ledger: Ledger) -> None:
 
 
 def test_one_run_at_a_time_uses_a_state(ledger: Ledger) -> None:
+    kinds: tuple[BackupKind | None, ...] = ("full", None)
     for fresh in (True, False):
         with Cache(cache_of(ledger), fresh=fresh):
-            for kind in ("full", None):
-                ended = ledger.run(lambda kind=kind: ledger.world.back_up(kind=kind))  # type: ignore[misc]
+            for kind in kinds:
+                ended = ledger.run(partial(ledger.world.back_up, kind=kind))
                 assert (ended.code, ended.error) == (6, "Busy"), ended
     ledger.settle()
 

@@ -121,6 +121,19 @@ def test_a_verifier_with_a_wrong_clock_heals_nothing_and_hides_nothing(m: Repo) 
     assert old.generation in plan(m).keep
 
 
+def test_a_proof_from_the_future_heals_no_later_damage(m: Repo) -> None:
+    """The proof was stored first; its signer's clock said 2036."""
+    old = m.full(1)
+    m.clock.move(20 * DAY)
+    new = m.full(2)
+    right = m.clock.at
+    m.clock.at, m.clock.apart = right + 3650 * DAY, -3650 * DAY
+    witnessed(m, PROVEN, new.generation)
+    m.clock.at, m.clock.apart = right + HOUR, timedelta()
+    witnessed(m, DAMAGED, new.generation)
+    assert reasons(plan(m), old.generation) == ("newer generation is not sound",)
+
+
 def test_only_a_pinned_verifier_is_heard(m: Repo) -> None:
     old = m.full(1)
     m.clock.move(20 * DAY)

@@ -356,6 +356,20 @@ def test_a_record_that_is_a_bomb_does_not_unfold(tmp_path: Path) -> None:
         Fetcher(found).one(0)
 
 
+@pytest.mark.parametrize("more", [b"", zstandard.ZstdCompressor().compress(b"behind")])
+def test_a_frame_that_hides_its_size_is_damage(more: bytes, tmp_path: Path) -> None:
+    """Its content is right; but a reader must know the length before it unfolds anything."""
+    plain = noise(1000)
+    pack = writer(tmp_path)
+    pack.compressor = Already()  # type: ignore[assignment]
+    silent = zstandard.ZstdCompressor(write_content_size=False).compress(plain)
+    pack.add(1, DATA, id_of(plain), bytes(12), silent + more)
+    pack.compressor = zstandard.ZstdCompressor()
+    found = opening(Counting(), finished(pack), raws=[len(plain)])
+    with pytest.raises(Damaged, match="not what was sealed"):
+        Fetcher(found).one(0)
+
+
 class Already:
     def compress(self, data: bytes) -> bytes:
         return data

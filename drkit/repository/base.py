@@ -15,6 +15,7 @@ from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import BackupKind, Facts
 from drkit.repository.cache import Cache
+from drkit.repository.evidence_chain import read_proofs
 from drkit.repository.history import Generation, History
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Origin
@@ -63,6 +64,7 @@ class Base:
     id_key: bytes
     cache: Cache
     why: str  # of a full: why it is one
+    findings: tuple[Finding, ...] = ()
 
 
 class _Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +90,10 @@ def choose_base(
         return _full(plan, system, cache)
     memory = _memory(cache)
     why = _why_full(repository, plan, history, memory, system)
-    if why or memory is None:
+    harm = "" if why or memory is None else _harm(repository, plan, history, memory, cache)
+    if why or harm or memory is None:
         cache.__exit__()
-        return _full(plan, system, why)
+        return _full(plan, system, why or harm, harm)
     return Base(
         kind="incremental",
         generation=memory.generation,
@@ -120,7 +123,23 @@ def _memory(cache: Cache) -> _Memory | None:
         return None
 
 
-def _full(plan: SessionPlan, system: System, why: str) -> Base:
+def _harm(
+    repository: Repository, plan: SessionPlan, history: History, memory: _Memory, cache: Cache
+) -> str:
+    """What an incremental would build on is not what was put there."""
+    g = history.generations[memory.generation]
+    for pack in cache.packs():
+        name = f"{pack.session}-{pack.number:06d}"
+        if g.packs.get(name) != pack.size:
+            return f"pack {name} of the last backups is missing or cut"
+    if g.id in read_proofs(repository.store, plan.domain, plan.pins, {}).damaged:
+        return "a scrub or a drill found the last backups damaged"
+    return ""
+
+
+def _full(plan: SessionPlan, system: System, why: str, harm: str = "") -> Base:
+    hint = "drkit scrub shows which snapshots are hit; older ones or a copy may be whole"
+    found = Finding(level="fail", what="damage", message=harm, hint=hint)
     return Base(
         kind="full",
         generation=system.random_bytes(16).hex(),
@@ -128,6 +147,7 @@ def _full(plan: SessionPlan, system: System, why: str) -> Base:
         id_key=system.random_bytes(32),
         cache=Cache(plan.state / "cache.sqlite", fresh=True),
         why=why,
+        findings=(found,) if harm else (),
     )
 
 

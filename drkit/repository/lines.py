@@ -128,13 +128,14 @@ class Lines:
         self._line = self._next()
 
     def entries(self) -> Iterator[Entry]:
-        count = 0
+        count = size = 0
         last = ""
         while self._line.startswith(b'{"path"'):
             entry = self._decode(decode_entry)
             _check_path(entry.path, last)
             last = entry.path
             count += 1
+            size += entry.size if entry.type == "file" else 0
             self._line = self._next()
             if self._line.startswith(b'{"more"'):
                 entry = self._with_more(entry)
@@ -142,7 +143,7 @@ class Lines:
             if entry.type != "file":
                 _check_other(entry)
             yield entry
-        self._check_end(count)
+        self._check_end(count, size)
 
     def _with_more(self, entry: Entry) -> Entry:
         extents = list(entry.extents)
@@ -151,11 +152,14 @@ class Lines:
             self._line = self._next()
         return msgspec.structs.replace(entry, extents=tuple(extents))
 
-    def _check_end(self, count: int) -> None:
+    def _check_end(self, count: int, size: int) -> None:
         end = self._decode(_end).end
         found = (len(self.places.packs), len(self.places.numbers), count)
         if found != (end.packs, end.records, end.lines):
             raise Damaged("a manifest's end line counts something else than it holds")
+        if size != self.head.bytes:
+            said = self.head.bytes
+            raise Damaged(f"a manifest holds {size} bytes of files, its head says {said}")
         if next(self._lines, None) is not None:
             raise Damaged("a manifest goes on after its end line")
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from drkit.crypto.seal import Opener
-from drkit.errors import Damaged, DiskError
+from drkit.errors import Damaged, DiskError, NotFound
 from drkit.events import Advanced, Finished, Started, Warned
 from drkit.model.entry import ZEROS, Entry
 from drkit.model.extents import triples
@@ -32,6 +32,11 @@ from drkit.stores.base import Store
 from drkit.system import System
 
 _PIECE = 4 << 20
+_EXPIRED = "a forget has expired this generation since: drkit list shows what can be restored"
+_ELSEWHERE = (
+    "everything else was restored; drkit scrub shows which other snapshots are hit, "
+    "an older snapshot or a copy may still hold these files"
+)
 _NAMED = 5  # how many hit files an error names
 _ZEROS = memoryview(bytes(RECORD))
 
@@ -102,10 +107,23 @@ class SnapshotReader:
     def _opener(self, session_key: bytes) -> Opener:
         return Opener(session_key, *self._ids)
 
+    def expired(self) -> bool:
+        """Whether a forget has let the generation go meanwhile."""
+        try:
+            self._store.size(names.expired(self._snapshot.domain, self._snapshot.generation))
+        except NotFound:
+            return False
+        return True
+
     def lines(self) -> Lines:
-        return Lines(
+        lines = Lines(
             split_lines(blocks(self._data, self._rows, self._manifest_opener, self._keys.id_key))
         )
+        head, snapshot = lines.head, self._snapshot
+        said = (head.domain, head.generation, head.session)
+        if said != (snapshot.domain, snapshot.generation, snapshot.session):
+            raise Damaged(f"swapped: the manifest of session {snapshot.session} names another one")
+        return lines
 
     def entries(self) -> Iterator[Entry]:
         lines = self.lines()
@@ -242,8 +260,7 @@ class _Restore:
         raise Damaged(
             f"{len(paths)} files could not be restored and are left out: "
             f"{', '.join(paths[:_NAMED])}{more}: {'; '.join(why[:_NAMED])}",
-            hint="everything else was restored; drkit scrub shows which other snapshots are hit, "
-            "an older snapshot or a copy may still hold these files",
+            hint=_EXPIRED if self._reader.expired() else _ELSEWHERE,
         )
 
 

@@ -63,7 +63,7 @@ def back_up(repository: Repository, plan: SessionPlan, source: Source, system: S
             facts = session.packs(source)
             session.manifest(facts)
             session.check()
-            done = session.outcome(facts, history, findings)
+            done = session.outcome(facts, history, [*findings, *base.findings])
         finally:
             session.close()
         session.remember(done)
@@ -290,6 +290,8 @@ class Session:
         return self._system.random_bytes(12)
 
     def _head(self, facts: Facts) -> Head:
+        hand = self._hand
+        assert hand is not None
         return Head(
             manifest=FORMAT,
             draft=True,
@@ -299,8 +301,8 @@ class Session:
             session=self.id,
             kind=self._base.kind,
             label=facts.label,
-            files=facts.files,
-            bytes=facts.bytes,
+            files=hand.files,
+            bytes=hand.bytes,
             policy=self._plan.policy,
             notes=facts.notes,
         )

@@ -63,6 +63,7 @@ def test_fulls_with_one_state(ledger: Ledger) -> None:
 def test_a_forget_between_them(ledger: Ledger) -> None:
     """Without patience and keeping nothing: as unkind as a forget can be."""
     runs = machines(ledger, 2)
+    assert ledger.run(ledger.world.back_up).session
 
     def forgets() -> None:
         for _ in range(3):
@@ -71,6 +72,7 @@ def test_a_forget_between_them(ledger: Ledger) -> None:
     for seed in range(4):
         found = ledger.together([*runs, forgets])[:2]
         assert all(one.session or one.code == 6 for one in found), found
+        assert ledger.world.history().snapshots
         change(ledger.world.tree, seed)
     ledger.world.forget()
     assert ledger.world.history().snapshots

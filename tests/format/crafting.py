@@ -192,7 +192,7 @@ class _Session:
             kind="full",
             label="source",
             files=1,
-            bytes=len(self.crafted.content),
+            bytes=sum(json.loads(line).get("size", 0) for line in self.crafted.files),
             policy="",
         )
 

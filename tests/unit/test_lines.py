@@ -17,8 +17,9 @@ Line = Mapping[str, object]
 HEAD: Line = {
     "manifest": 1, "draft": True, "repository": "0" * 32, "domain": "1" * 32,
     "generation": "2" * 32, "session": "3" * 32, "kind": "full", "label": "x",
-    "files": 1, "bytes": 1, "policy": "", "notes": [],
+    "files": 3, "bytes": 1307, "policy": "", "notes": [],
 }  # fmt: skip
+EMPTY: Line = {**HEAD, "bytes": 0}
 SHA = "ab" * 32
 ID = "cd" * 16
 PACK: Line = {"pack": [1, "3" * 32, 0, 5000, SHA]}
@@ -55,6 +56,11 @@ def test_a_sound_manifest_reads() -> None:
     entries = read(WHOLE)
     assert [e.path for e in entries] == ["a", "a/b", "a/c", "a/d", "a/e", "a/f", "a/g"]
     assert entries[4].extents == (0, 0, 4, 2, 0, 3)
+
+
+def test_files_that_are_not_what_the_head_says() -> None:
+    with pytest.raises(Damaged, match="1307 bytes of files, its head says 1306"):
+        read([{**HEAD, "bytes": 1306}, *WHOLE[1:]])
 
 
 @pytest.mark.parametrize("count", range(len(WHOLE)))
@@ -123,7 +129,7 @@ def test_an_unsafe_path_is_refused_as_name_and_as_target(path: str) -> None:
 )
 def test_an_odd_path_is_no_unsafe_one(path: str) -> None:
     lines: list[Line | bytes] = [
-        HEAD,
+        EMPTY,
         {"path": path},
         {"end": {"packs": 0, "records": 0, "lines": 1}},
     ]
@@ -132,7 +138,7 @@ def test_an_odd_path_is_no_unsafe_one(path: str) -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=2, max_size=2))
 def test_paths_come_in_the_order_of_their_bytes(paths: list[str]) -> None:
-    lines: list[Line | bytes] = [HEAD, *({"path": f"x{p}"} for p in paths)]
+    lines: list[Line | bytes] = [EMPTY, *({"path": f"x{p}"} for p in paths)]
     lines.append({"end": {"packs": 0, "records": 0, "lines": 2}})
     one, two = (f"x{p}".encode() for p in paths)
     safe = not any(set(f"x{p}".split("/")) & {"", ".", ".."} or "\0" in p for p in paths)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drkit.errors import Damaged
+from drkit.errors import Damaged, StoreError
 from drkit.operations.scrub import scrub
 from drkit.repository.scrub import ScrubResult
 from tests.fixtures.faulty_store import Call, Fault, FaultyStore
@@ -83,6 +83,24 @@ def test_damage_does_not_count_as_read(s: Scene) -> None:
     for _ in range(2):
         with pytest.raises(Damaged):
             reads(s.r, 1, state)
+
+
+def test_damage_seen_by_a_run_that_failed_is_seen_again(s: Scene) -> None:
+    """The round goes on, and what was bad in it was never reported."""
+    state = s.r.state()
+    first, *_, end = reads(s.r, 1, s.r.root / "elsewhere")[1]
+    first, end = min(first, end), max(first, end)
+    flip(s.r, first, -3)
+
+    def down(call: Call) -> None:
+        if call.name == end:
+            raise StoreError("down", transient=True)
+
+    repository = replace(s.r.repository, store=FaultyStore(s.r.store, Fault(before=down)))
+    with pytest.raises(StoreError, match="down"):
+        scrub(repository, replace(ask(s.r, 1), state=state), s.r.system, lambda _: None)
+    with pytest.raises(Damaged):
+        reads(s.r, 1, state)
 
 
 def test_killed_and_run_again(s: Scene) -> None:

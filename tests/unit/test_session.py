@@ -268,14 +268,29 @@ def test_a_pack_of_another_size_stops_it(host: Host, watched: Watched) -> None:
 def test_a_used_pack_of_an_older_session_that_is_gone_stops_it(
     host: Host, watched: Watched
 ) -> None:
+    def lose(call: str) -> None:
+        if call == "put manifest":
+            for stored in host.listed("packs"):
+                watched.inner.delete(stored.name)
+
+    host.back_up(one)
+    watched.after = lose
+    with pytest.raises(Damaged, match=r"should have .* and is not there"):
+        host.back_up(one)
+
+
+def test_after_a_pack_was_lost_or_cut_a_full_is_taken_and_says_so(
+    host: Host, watched: Watched
+) -> None:
     host.back_up(one)
     for stored in host.listed("packs"):
         watched.inner.delete(stored.name)
-    with pytest.raises(Damaged, match=r"should have .* and is not there") as caught:
-        host.back_up(one)
-    assert "--full" in (caught.value.hint or "")
-    assert host.back_up(one, "full").kind == "full"
+    done = host.back_up(one)
+    assert done.kind == "full"
+    assert "is missing or cut" in done.why
+    assert [f.what for f in done.findings] == ["damage"]
     assert host.streamed() == {"x": noise(100_000)}
+    assert host.back_up(one).kind == "incremental"
 
 
 @pytest.mark.parametrize("part", ["manifest", "packlist"])

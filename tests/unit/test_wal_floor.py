@@ -1,10 +1,14 @@
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
+from drkit.model.retention import Rules
 from drkit.model.snapshot import Facts, Snapshot
-from drkit.repository import names
-from drkit.repository.wal_floor import Needs, needs, unneeded, usable_floors
-from tests.fixtures.repo import DAY, HOUR, START
+from drkit.repository import names, wal_floor
+from drkit.repository.session import back_up
+from drkit.repository.wal_floor import END, SEGMENT, Needs, needs, unneeded, usable_floors
+from tests.fixtures.forgets import apply, begin_only, taken
+from tests.fixtures.repo import DAY, HOUR, START, ContentSource, Repo, repo
 
 MIB16 = 16 << 20
 
@@ -87,3 +91,66 @@ def test_pieces_go_only_beside_their_segment_and_before_it() -> None:
 def test_a_floor_counts_once_it_has_stood_for_the_patience() -> None:
     floors = [(10, START - 3 * DAY), (20, START - HOUR), (30, START - 3 * DAY)]
     assert list(usable_floors(floors, 25, DAY, START)) == [10]
+
+
+# --- the same in a repository: WAL objects are put by hand, the places are the sources' facts
+
+
+def with_wal(r: Repo, start: int | None) -> None:
+    details = (
+        {} if start is None else {wal_floor.START: at(start), END: at(start + 1), SEGMENT: MIB16}
+    )
+    source = ContentSource({"x": b"%d" % (start or 0)}, details=details)
+    back_up(r.repository, r.plan("full", r.writer, r.state()), source, r.system)
+
+
+def stream(r: Repo, count: int) -> None:
+    for n in range(count):
+        file = f"00000001{n // 256:08X}{n % 256:08X}"
+        taken(r, names.wal_file(r.domain, file), b"sealed")
+
+
+def wal_left(r: Repo) -> list[int]:
+    found = (names.parse(stored.name) for stored in r.store.list(names.wal(r.domain)))
+    return [int(n.file[-8:], 16) for n in found if n is not None and n.kind == "wal" and n.file]
+
+
+def test_a_floor_is_put_first_and_wal_goes_a_patience_later(tmp_path: Path) -> None:
+    r = repo(tmp_path)
+    with_wal(r, 2)
+    r.clock.move(20 * DAY)
+    with_wal(r, 8)
+    stream(r, 12)
+    first = apply(r)
+    assert (first.floor, first.deleted) == (at(8), 0)
+    assert wal_left(r) == list(range(12))
+    r.clock.move(DAY + HOUR)
+    assert apply(r).floor is None
+    assert wal_left(r) == list(range(8, 12))
+
+
+def test_commits_older_than_keep_are_islands(tmp_path: Path) -> None:
+    r, rules = repo(tmp_path), Rules(keep=7 * DAY, yearly=1)
+    with_wal(r, 2)
+    r.clock.move(20 * DAY)
+    with_wal(r, 8)
+    stream(r, 12)
+    apply(r, rules=rules)
+    r.clock.move(DAY + HOUR)
+    apply(r, rules=rules)
+    assert wal_left(r) == [2, 3, *range(8, 12)]
+
+
+def test_no_wal_goes_while_a_place_is_not_known(tmp_path: Path) -> None:
+    """A file source's commits, and sessions without outcome, name none."""
+    r = repo(tmp_path)
+    with_wal(r, None)
+    stream(r, 12)
+    assert apply(r).floor is None
+    r.clock.move(20 * DAY)
+    with_wal(r, 8)
+    begin_only(r)
+    assert apply(r).floor is None
+    r.clock.move(2 * DAY)
+    apply(r)
+    assert wal_left(r) == list(range(12))

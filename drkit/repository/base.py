@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -88,20 +89,22 @@ def choose_base(
     cache = _open_cache(plan.state)
     if not isinstance(cache, Cache):
         return _full(plan, system, cache)
-    memory = _memory(cache)
-    why = _why_full(repository, plan, history, memory, system)
-    harm = "" if why or memory is None else _harm(repository, plan, history, memory, cache)
-    if why or harm or memory is None:
-        cache.__exit__()
-        return _full(plan, system, why or harm, harm)
-    return Base(
-        kind="incremental",
-        generation=memory.generation,
-        parent=memory.session,
-        id_key=memory.id_key,
-        cache=cache,
-        why="",
-    )
+    with ExitStack() as held:
+        held.enter_context(cache)
+        memory = _memory(cache)
+        why = _why_full(repository, plan, history, memory, system)
+        harm = "" if why or memory is None else _harm(repository, plan, history, memory, cache)
+        if memory is not None and not why and not harm:
+            held.pop_all()  # stays open: it is the session's
+            return Base(
+                kind="incremental",
+                generation=memory.generation,
+                parent=memory.session,
+                id_key=memory.id_key,
+                cache=cache,
+                why="",
+            )
+    return _full(plan, system, why or harm, harm)
 
 
 def _open_cache(state: Path) -> Cache | str:

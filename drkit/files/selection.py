@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from drkit.errors import Damaged, UsageError
-from drkit.files.tally import shown
-from drkit.model.entry import Entry
+from drkit.model.entry import Entry, shown
 from drkit.source import Reader
 
 

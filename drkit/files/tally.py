@@ -3,19 +3,12 @@
 from collections import Counter
 
 from drkit.events import Advanced, Finished, Started, Warned
+from drkit.model.entry import shown
 from drkit.system import System
 
 NOTES = 50
 _ITEMS, _BYTES = 64, 4 << 20  # told after so much: an event a file would cost more than the file
 _KINDS = ("folders", "links", "hardlinks", "fifos")
-_LONGEST = 200  # of a path in a note
-
-
-def shown(path: str) -> str:
-    """A path as part of one line."""
-    if len(path) > _LONGEST:
-        path = f"{path[: _LONGEST // 2]}…{path[-_LONGEST // 2 :]}"
-    return path if path.isprintable() else repr(path)
 
 
 class Tally:

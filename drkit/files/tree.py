@@ -15,9 +15,9 @@ from drkit.files.content import Contents
 from drkit.files.patterns import compiled
 from drkit.files.selection import selected
 from drkit.files.stat import Describer, made_up_devices, said, settled_before
-from drkit.files.tally import Tally, shown
+from drkit.files.tally import Tally
 from drkit.files.walk import Limits, Tools, Walk
-from drkit.model.entry import Entry, text
+from drkit.model.entry import Entry, shown, text
 from drkit.model.snapshot import Facts, Snapshot
 from drkit.source import Reader, Save, Target
 from drkit.system import System

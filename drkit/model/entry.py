@@ -39,6 +39,7 @@ class Entry(
     facts: dict[str, str | int] = {}  # what the source knows (a checksum, a tablespace)
 
 
+_SHOWN = 200  # of a path in a message
 _ESCAPED = re.compile(r"\\(\\|x[89a-f][0-9a-f])")
 
 
@@ -56,3 +57,10 @@ def native(path: str) -> str:
         return path
     raw = _ESCAPED.sub(lambda m: "\\" if m[1] == "\\" else chr(0xDC00 + int(m[1][1:], 16)), path)
     return raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def shown(path: str) -> str:
+    """A path as part of one line."""
+    if len(path) > _SHOWN:
+        path = f"{path[: _SHOWN // 2]}…{path[-_SHOWN // 2 :]}"
+    return path if path.isprintable() else repr(path)

@@ -17,7 +17,7 @@ from drkit.model.pins import Pins
 from drkit.model.snapshot import BackupKind, Facts
 from drkit.repository.cache import Cache
 from drkit.repository.evidence_chain import read_proofs
-from drkit.repository.history import Generation, History
+from drkit.repository.history import Generation, Heads, History
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Origin
 from drkit.system import System
@@ -53,6 +53,7 @@ class Done:
     sealed: int  # plaintext bytes that were new
     hash: str
     findings: tuple[Finding, ...]
+    lost: Heads = ()  # commits seen once and gone: remembered until a person has looked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,19 +212,19 @@ def remember(cache: Cache, base: Base, done: Done, plan: SessionPlan, state: byt
     cache.set("memory", msgspec.msgpack.encode(memory))
     cache.set("state", state)
     cache.commit()
-    note_heads(plan.state, ((done.generation, done.hash),))
+    note_heads(plan.state, (*done.lost, (done.generation, done.hash)))
 
 
-def known_heads(state: Path) -> tuple[tuple[str, str], ...]:
+def known_heads(state: Path) -> Heads:
     """The newest commits this machine has seen: a store without them was rolled back."""
     try:
         data = (state / "heads.json").read_bytes()
-        return msgspec.json.decode(data, type=tuple[tuple[str, str], ...])
+        return msgspec.json.decode(data, type=Heads)
     except (OSError, msgspec.MsgspecError):
         return ()
 
 
-def note_heads(state: Path, heads: tuple[tuple[str, str], ...]) -> None:
+def note_heads(state: Path, heads: Heads) -> None:
     new = state / "heads.json.new"
     try:
         with new.open("wb") as file:

@@ -72,6 +72,9 @@ def _begins(repository: Repository, history: History) -> Iterable[int | None]:
             where = Where(
                 repository=repository.id, domain=history.domain, generation=g.id, session=session
             )
+            if stored.size > _LIMIT:
+                yield None
+                continue
             try:
                 begin, _ = decode(Begin, repository.store.read(stored.name, _LIMIT), where)
             except (Damaged, NotFound):

@@ -26,6 +26,7 @@ from drkit.repository.signed import (
 from drkit.stores.base import Store, Stored
 
 _LIMIT = 64 << 10
+Heads = tuple[tuple[str, str], ...]  # generation and hash of commits
 _CLOCKS_APART = timedelta(hours=1)
 
 
@@ -303,11 +304,18 @@ def _foreign(what: str, public: bytes) -> Finding:
     return _tampering(f"{what} is signed by {signer_text(public)}, which the policy does not pin")
 
 
-def missing(history: History, hashes: Iterable[tuple[str, str]]) -> list[Finding]:
+def lost_heads(history: History, heads: Heads) -> Heads:
     """Commits this machine once saw and the store no longer holds: rolled back."""
     held = {s.hash for s in history.commits}
+    return tuple((generation, hash) for generation, hash in heads if hash not in held)
+
+
+def missing(history: History, heads: Heads) -> list[Finding]:
     return [
-        _tampering(f"the backup of generation {g} that this machine has seen is not in the store")
-        for g, h in hashes
-        if h not in held
+        replace(
+            _tampering(f"the backup of generation {g} that this machine saw is not in the store"),
+            hint="find out who has rights on the store; once it is explained, remove heads.json "
+            "of this domain in the state folder, and drkit no longer says so",
+        )
+        for g, _ in lost_heads(history, heads)
     ]

@@ -16,7 +16,7 @@ from typing import BinaryIO, Self, cast
 from drkit.crypto.seal import Opener
 from drkit.errors import Damaged, DiskError, NotFound
 from drkit.events import Advanced, Finished, Started, Warned
-from drkit.model.entry import ZEROS, Entry
+from drkit.model.entry import ZEROS, Entry, shown
 from drkit.model.extents import triples
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
@@ -259,7 +259,7 @@ class _Restore:
         why = sorted(set(self._damage.values()))
         raise Damaged(
             f"{len(paths)} files could not be restored and are left out: "
-            f"{', '.join(paths[:_NAMED])}{more}: {'; '.join(why[:_NAMED])}",
+            f"{', '.join(map(shown, paths[:_NAMED]))}{more}: {'; '.join(why[:_NAMED])}",
             hint=_EXPIRED if self._reader.expired() else _ELSEWHERE,
         )
 

@@ -26,7 +26,14 @@ from drkit.repository.format import (
     PACK_MAGIC,
     PACK_TARGET,
 )
-from drkit.repository.history import Generation, History, missing, read_generation, read_history
+from drkit.repository.history import (
+    Generation,
+    History,
+    lost_heads,
+    missing,
+    read_generation,
+    read_history,
+)
 from drkit.repository.manifest import Head, ManifestWriter, write_lines
 from drkit.repository.outcome import fenced, put_outcome
 from drkit.repository.pack import Finished, PackWriter, discard, staging_buffer
@@ -366,6 +373,7 @@ class Session:
             sealed=0 if self._hand is None else self._hand.sealed,
             hash=hashlib.sha256(data).hexdigest(),
             findings=tuple(findings),
+            lost=lost_heads(history, known_heads(self._plan.state)),
         )
 
     def remember(self, done: Done) -> None:

@@ -238,7 +238,7 @@ def test_without_a_pin_the_forged_one_is_listed_and_called_unpinned(tmp_path: Pa
 
 def test_a_store_that_was_rolled_back_is_told_by_whoever_saw_more(tmp_path: Path) -> None:
     _, full = history_of(LocalStore(unpacked("plain", tmp_path / "plain")), PINS)
-    seen = [(snapshot.generation, snapshot.hash) for snapshot in full.snapshots]
+    seen = tuple((snapshot.generation, snapshot.hash) for snapshot in full.snapshots)
     _, history = history_of(LocalStore(unpacked("rolled-back", tmp_path / "store")), PINS)
     assert history.tampered() == []
     (finding,) = missing(history, seen)

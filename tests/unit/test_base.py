@@ -154,6 +154,10 @@ def test_a_parent_that_is_gone_from_the_store_is_told(host: Host) -> None:
     done = host.back_up(one)
     assert (done.kind, done.why) == ("full", "the last backup of this machine is not in the store")
     assert [f.what for f in done.findings] == ["tampering"]
+    again = host.back_up(one)
+    assert [f.what for f in again.findings] == ["tampering"], "until a person has looked"
+    assert "remove heads.json" in (again.findings[0].hint or "")
+    (host.plan.state / "heads.json").unlink()
     assert host.back_up(one).findings == ()
 
 
@@ -166,7 +170,7 @@ def test_a_store_rolled_back_is_told(host: Host) -> None:
     host.store._objects.update(before)  # type: ignore[attr-defined]
     done = host.back_up(one)
     assert done.kind == "full"
-    assert "this machine has seen" in done.findings[0].message
+    assert "this machine saw" in done.findings[0].message
 
 
 def test_another_thing_under_the_same_name_is_refused(host: Host) -> None:

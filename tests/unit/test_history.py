@@ -90,8 +90,8 @@ def test_a_commit_that_is_gone_is_missed_by_the_next_one(host: Host) -> None:
     (line,) = tampering(host)
     assert second.session in line
     assert "is gone" in line
-    assert missing(host.history(), [(first.generation, first.hash)])
-    assert missing(host.history(), [(second.generation, second.hash)]) == []
+    assert missing(host.history(), ((first.generation, first.hash),))
+    assert missing(host.history(), ((second.generation, second.hash),)) == []
 
 
 NAMES = [

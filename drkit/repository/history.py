@@ -313,7 +313,9 @@ def lost_heads(history: History, heads: Heads) -> Heads:
 def missing(history: History, heads: Heads) -> list[Finding]:
     return [
         replace(
-            _tampering(f"the backup of generation {g} that this machine saw is not in the store"),
+            _tampering(
+                f"the backup of generation {g} that this machine has seen is not in the store"
+            ),
             hint="find out who has rights on the store; once it is explained, remove heads.json "
             "of this domain in the state folder, and drkit no longer says so",
         )

@@ -170,7 +170,7 @@ def test_a_store_rolled_back_is_told(host: Host) -> None:
     host.store._objects.update(before)  # type: ignore[attr-defined]
     done = host.back_up(one)
     assert done.kind == "full"
-    assert "this machine saw" in done.findings[0].message
+    assert "this machine has seen" in done.findings[0].message
 
 
 def test_another_thing_under_the_same_name_is_refused(host: Host) -> None:

@@ -64,6 +64,8 @@ def _say(out: Output, name: str, taken: "Backup") -> None:
         return
     out.line(f"{name}: {summary(taken)}")
     out.detail(f"{name}: {taken.reason}; snapshot {taken.done.session}")
+    for note in taken.done.facts.notes:
+        out.detail(f"{name}: {note}")
 
 
 def summary(taken: "Backup") -> str:

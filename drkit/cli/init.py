@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drkit.cli.output import Output
-from drkit.cli.wiring import World, folder_for_policies, store_of, wired
+from drkit.cli.wiring import World, folder_for_policies, own_folders, store_of, wired
 from drkit.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -81,9 +81,10 @@ def command(
             "nobody is here to write down identities",
             hint="give --recipient twice, or --identities-to DIR",
         )
-    init.check(plan)
+    opened = store_of(plan.store, world.system)
+    init.check(plan, own_folders(opened))
     there = init.existing(plan)
-    ground = init.prepare(plan, store_of(plan.store, world.system), world.system)
+    ground = init.prepare(plan, opened, world.system)
     _say_ground(world.out, plan, ground)
     made: list[KeyFile] = []
     if there is None:

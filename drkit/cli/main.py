@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from dataclasses import replace
 from typing import NoReturn
@@ -77,7 +78,20 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
+    _open_missing()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_missing() -> None:
+    """A standard stream closed by the caller (`>&-`) must not become the number of a data file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number, this one
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115  stays open
+            setattr(sys, name, stream)
 
 
 def run(args: list[str]) -> int:
@@ -102,7 +116,7 @@ def _output(args: list[str]) -> Output:
 def _ended(error: BaseException, out: Output) -> int:
     try:
         code = _told(error, replace(out, color=out.color and _colored()))
-    except OSError:  # nobody can be told: stderr is closed, or its disk full
+    except (OSError, DrkitError):  # nobody can be told: the stream is closed, or its disk full
         code = Exit.STORE
     drop_unwritten()
     return int(code)

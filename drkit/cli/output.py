@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 import click
 
-from drkit.errors import DrkitError, UsageError
+from drkit.errors import DiskError, DrkitError, UsageError
 
 Level = Literal["error", "warning", "hint", "note"]
 _COLORS = {"error": "red", "warning": "yellow", "hint": "cyan", "note": None}
@@ -99,6 +99,14 @@ def _write(to: TextIO, text: str) -> None:
         to.flush()
     except BrokenPipeError:
         _to_nowhere(to)
+    except OSError as error:
+        if to is not sys.stdout:
+            raise
+        said = (error.strerror or str(error)).lower()
+        raise DiskError(
+            f"can't write to stdout: {said}",
+            hint="what was to be said is lost, what was done is not: drkit list shows it",
+        ) from error
 
 
 def drop_unwritten() -> None:

@@ -9,7 +9,7 @@ import click
 
 from drkit.cli.documents import name_of, snapshot_document
 from drkit.cli.output import Output, agreed, count, iso
-from drkit.cli.wiring import World, looked_at, reading, wired
+from drkit.cli.wiring import World, looked_at, own_folders, reading, wired
 from drkit.errors import DrkitError, Exit, KeyMissing, UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def command(
     names = () if name is None else (name,)
     found = looked_at(world, names, repository, identity_files, signers)
     seen = find_domain(found.seen, None)
+    restore.check_apart(into, own_folders(seen.domain.repository.store))
     plan = restore.RestorePlan(
         seen=seen,
         snapshot=_chosen(world, seen, at, snapshot),
@@ -105,7 +106,7 @@ def _chosen(world: World, seen: "Seen", at: str | None, snapshot: str | None) ->
     if at is not None and snapshot is not None:
         raise UsageError("--at and --snapshot exclude each other")
     if at is None:
-        return choose.pick(seen.snapshots, snapshot or "latest")
+        return choose.pick(seen.snapshots, "latest" if snapshot is None else snapshot)
     now = world.system.now()
     zone = now.astimezone().tzinfo
     assert zone is not None

@@ -141,7 +141,7 @@ def _identities(plan: DoctorPlan) -> Iterator[Finding]:
     if plan.env.identity_file is not None and Path(plan.env.identity_file).exists():
         found.append(Path(plan.env.identity_file))
     if not found:
-        yield _finding("pass", "identities", "none found on this machine")
+        yield _finding("pass", "identities", f"none in {plan.state}; elsewhere was not looked")
         return
     where = ", ".join(str(path) for path in found)
     hint = "move it to the machine that restores; this one needs public keys only"

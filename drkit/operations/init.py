@@ -67,10 +67,14 @@ def existing(plan: InitPlan) -> Policy | None:
     return policy
 
 
-def check(plan: InitPlan) -> None:
+def check(plan: InitPlan, stores: tuple[Path, ...] = ()) -> None:
     """All that can be known to be wrong before anything is made."""
     if not plan.root.is_dir():
         raise UsageError(f"{plan.root} is no folder", hint="the folder to protect: --files DIR")
+    if any(folder.exists() and folder.samefile(plan.root) for folder in stores):
+        raise UsageError(
+            f"{plan.root} would be its own store", hint="--store DIR: best on another disk"
+        )
     if len(plan.recipients) == 1 and not plan.single_recipient:
         raise UsageError(
             "one recipient alone: when its key is lost, so is every backup",

@@ -16,7 +16,7 @@ from drkit.crypto.recipients import (
     read_identities,
 )
 from drkit.crypto.sign import signer_text
-from drkit.errors import ConfigError, KeyMissing, StoreError
+from drkit.errors import ConfigError, DrkitError, KeyMissing, StoreError
 from drkit.model.policy import Policy
 from drkit.model.snapshot import Snapshot
 from drkit.operations import state
@@ -35,7 +35,10 @@ def read_identity_file(path: Path, passphrase: Callable[[], str] | None = None) 
     except OSError as error:
         said = (error.strerror or str(error)).lower()
         raise KeyMissing(f"the identity file {path} can't be read: {said}") from None
-    return read_identities(data, passphrase)
+    try:
+        return read_identities(data, passphrase)
+    except DrkitError as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint) from None
 
 
 def identity_at(path: Path) -> Identity | None:

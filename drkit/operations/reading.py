@@ -188,6 +188,8 @@ def moment(text: str, now: datetime, zone: tzinfo = UTC) -> datetime:
         if words.endswith(" ago"):
             return now - duration(words.removesuffix(" ago"))
         found = datetime.fromisoformat(text.strip())
+        if found.tzinfo is not None:
+            found.astimezone(UTC), found.astimezone(zone)  # raises where it is out of range
     except (ValueError, OverflowError) as error:
         said = str(error) if words.endswith(" ago") else f"{text!r} is no time"
         raise UsageError(

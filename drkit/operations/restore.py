@@ -61,6 +61,18 @@ def check_target(into: Path) -> None:
     )
 
 
+def check_apart(into: Path, stores: tuple[Path, ...]) -> None:
+    """A store is no place for what was sealed to be kept out of it."""
+    with state.disk("look at", into):
+        target = into.resolve()
+        inside = next((s for s in stores if target.is_relative_to(s.resolve())), None)
+    if inside is not None:
+        raise UsageError(
+            f"{into} lies in the store {inside}: files in clear don't belong there",
+            hint="restore into a folder outside of it",
+        )
+
+
 def doubts(plan: RestorePlan, policy: Policy | None, now: datetime) -> list[DrkitError]:
     """Why a person should say yes first: signs of tampering, or a newest that is too old."""
     found: list[DrkitError] = [Tampering(f.message, hint=f.hint) for f in plan.seen.tampered]

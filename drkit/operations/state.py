@@ -125,7 +125,8 @@ def domain_folder(folder: Path, domain: str) -> Path:
 def prepare_domain(folder: Path, domain: str) -> Path:
     path = domain_folder(prepare(folder), domain)
     with disk("make", path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # parents=True would give it the umask's mode
+        path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

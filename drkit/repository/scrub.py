@@ -13,8 +13,9 @@ from drkit.model.evidence import CommitHead
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.repository import names
+from drkit.repository.base import known_heads
 from drkit.repository.evidence_chain import DAMAGED, read_proofs
-from drkit.repository.history import Generation, read_generation, read_history
+from drkit.repository.history import Generation, History, missing, read_generation, read_history
 from drkit.repository.packlists import (
     Fault,
     Promised,
@@ -114,6 +115,7 @@ def run(repository: Repository, ask: Scrub, system: System) -> ScrubResult:
         hits=tuple(hits),
         findings=(
             *history.findings,
+            *_rolled_back(history, ask.state),
             *proofs.findings,
             *odd(repository, history, _lists(parts)),
             *gone,
@@ -137,6 +139,10 @@ def testimony(result: ScrubResult) -> dict[str, object]:
         "hits": [{"generation": h.generation, "session": h.session} for h in result.hits[:_SAID]],
         "all_hits": len(result.hits),
     }
+
+
+def _rolled_back(history: History, state: Path | None) -> list[Finding]:
+    return [] if state is None else missing(history, known_heads(state))
 
 
 def _part(repository: Repository, generation: Generation) -> _Part:

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import signal
 import sys
 from dataclasses import replace
 from typing import NoReturn
@@ -79,6 +80,10 @@ def cli() -> None:
 
 def main() -> NoReturn:
     _open_missing()
+    os.umask(0o077)  # what drkit makes is its user's alone, whatever the caller's mask
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

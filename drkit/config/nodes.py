@@ -1,5 +1,6 @@
 """YAML text into plain nodes that know their line; everything clever in YAML is refused."""
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ def decoded(data: bytes) -> str:
     if len(data) > LIMIT:
         raise Refused(1, f"a policy may have {LIMIT >> 10} KiB at most")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise Refused(line, f"not UTF-8: byte 0x{data[error.start]:02x}") from None

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+from drkit.errors import Damaged, NotFound
 from drkit.model.finding import Finding
 from drkit.repository import names
 from drkit.repository.history import Generation, History
 from drkit.repository.packlists import Packlist, Read
 from drkit.repository.repository import Repository
+from drkit.repository.signed import SMALL, Begin, Where, decode
 
 _HINT = "find out who has rights on the store"
 
@@ -15,6 +17,7 @@ def odd(
     repository: Repository, history: History, lists: Mapping[str, Mapping[str, Read]]
 ) -> Iterator[Finding]:
     for g in history.generations.values():
+        yield from _begins(repository, history, g)
         if not g.expired:
             yield from _opened(g)
             yield from _extra(g, lists.get(g.id, {}))
@@ -23,6 +26,20 @@ def odd(
     for stored in repository.store.list(names.wal(history.domain)):
         if names.parse(stored.name) is None:
             yield _finding("fail", f"{stored.name} is no name that drkit gives")
+
+
+def _begins(repository: Repository, history: History, g: Generation) -> Iterator[Finding]:
+    for session, stored in sorted(g.begins.items()):
+        where = Where(
+            repository=repository.id, domain=history.domain, generation=g.id, session=session
+        )
+        if stored.size > SMALL:
+            yield _finding("fail", f"{stored.name}: {stored.size} bytes, more than drkit gives it")
+            continue
+        try:
+            decode(Begin, repository.store.read(stored.name, SMALL), where)
+        except (Damaged, NotFound) as error:
+            yield _finding("fail", f"{stored.name}: {error.message}")
 
 
 def _opened(g: Generation) -> Iterator[Finding]:

@@ -197,4 +197,4 @@ elif args.into:
     tasks = sorted(reversed(tree.items()), key=lambda item: ORDER.index(item[1]["type"]))
     work = [(f"{path!r} is left out", put, path, entry) for path, entry in tasks]
 for task in work: attempt(*task)
-os.sync(); print(f"{len(work)} to write, {len(troubles)} troubles"); sys.exit(bool(troubles))
+os.sync(); print(f"{len(work)} paths restored, {len(troubles)} troubles"); sys.exit(bool(troubles))

@@ -1,6 +1,7 @@
 """Recipients and identities: age envelopes, so that a private key alone opens any object."""
 
 import binascii
+import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -113,7 +114,7 @@ def read_identities(
     if data.startswith(_MAGIC) or data.lstrip().startswith(_ARMOR[0]):
         data = _unlock(data, passphrase)
     try:
-        return _read_lines(data.decode("utf-8-sig"))
+        return _read_lines(data.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError:
         raise ConfigError("an identity file is no text and no age file") from None
 

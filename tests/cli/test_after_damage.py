@@ -39,3 +39,13 @@ def test_a_pack_that_is_gone(shop: Site, tmp_path: Path) -> None:
     assert "full backup committed" in after.out
     shop.ok("restore", "--into", "again", "-i", shop.identity)
     assert trees.compare(shop.data, tmp_path / "again", owners=False) == []
+
+
+def test_a_begin_that_was_changed_is_found(shop: Site) -> None:
+    begin = next(Path(shop.store).glob("domains/*/generations/*/begin/*"))
+    data = bytearray(begin.read_bytes())
+    data[70] ^= 1
+    begin.write_bytes(data)
+    found = shop("scrub", "--level", "0")
+    assert found.code == 8
+    assert begin.name in found.out + found.err

@@ -172,8 +172,18 @@ def test_a_reader_that_goes_away_changes_nothing(done: Site) -> None:
     assert b"Traceback" not in said
 
 
-@pytest.mark.parametrize("command", ["backup", "restore"])
-def test_ctrl_c_is_130_and_says_what_is_left(shop: Site, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "sent"),
+    [
+        ("backup", signal.SIGINT),
+        ("restore", signal.SIGINT),
+        ("backup", signal.SIGTERM),
+        ("restore", signal.SIGHUP),
+    ],
+)
+def test_a_signal_is_130_and_says_what_is_left(
+    shop: Site, command: str, sent: signal.Signals
+) -> None:
     big = shop.data / "big"
     with big.open("wb") as file:
         for _ in range(24):
@@ -186,7 +196,7 @@ def test_ctrl_c_is_130_and_says_what_is_left(shop: Site, command: str) -> None:
         assert process.stderr is not None
         assert b"started" in process.stderr.readline()
         time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         said = process.stderr.read().decode()
         assert process.wait(20) == 130, said
     assert "Traceback" not in said

@@ -115,3 +115,18 @@ def test_a_verbose_backup_says_what_it_left_out(shop: Site) -> None:
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(shop.data / "sock"))
     assert "shop: sock: a socket, left out" in shop.ok("backup", "--full", "-v").out
+
+
+def test_what_is_made_is_its_users_alone_whatever_the_mask(shop: Site) -> None:
+    for mask in (0o000, 0o777):
+        done = subprocess.run(
+            ["sh", "-c", f'umask {mask:o}; exec "$0" backup --full', DRKIT],
+            cwd=shop.home,
+            env=shop.environment(),
+            check=False,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+    made = [*shop.state.rglob("*"), *Path(shop.store).rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o600}

@@ -92,6 +92,8 @@ def _unmatched(reader: Reader, missing: set[str]) -> UsageError:
     path = min(missing)
     near = _nearest(reader, path)
     hint = f"did you mean {shown(near)}?" if near else "`drkit show` lists what it holds"
+    if set(path) & set("*?["):
+        hint = "a PATH is a name, not a pattern; a folder stands for all that is in it"
     return UsageError(f"no {shown(path)} in this snapshot", hint=hint)
 
 

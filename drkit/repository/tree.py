@@ -68,9 +68,11 @@ class TreeWriter:
             )
         if error.errno == errno.ENOENT:
             return Damaged(f"{where}: the snapshot doesn't hold what it stands in or links to")
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        mend = "restore where this user may write" if refused else "make room"
         return DiskError(
             f"{where}: {error.strerror}",
-            hint=f"{self._root} is not complete: remove it, make room, and restore again",
+            hint=f"{self._root} is not complete: remove it, {mend}, and restore again",
         )
 
     # folders

@@ -137,6 +137,7 @@ def test_a_hard_link_before_its_first_name_is_damage(tmp_path: Path) -> None:
     ("wrong", "hint"),
     [
         ("docs/1/page 1.tx", "did you mean docs/1/page 1.txt?"),
+        ("docs/*.txt", "a PATH is a name, not a pattern; a folder stands for all that is in it"),
         ("dosc", "did you mean docs?"),
         ("page 8.txt", "did you mean docs/1/page 8.txt?"),
         ("docs/1/qqqqqqq", "did you mean docs/1?"),

@@ -71,6 +71,29 @@ def change_big(root: Path, turn: int) -> None:
             out.write(mixed(rng, BLOCK))
 
 
+def make_middle(root: Path, total: int, largest: int) -> None:
+    """Files of 1 MiB to that size, in ten folders."""
+    rng = random.Random(3)
+    for folder in range(10):
+        (root / f"{folder}").mkdir()
+    number = 0
+    while total > 0:
+        size = min(total, rng.randrange(MIB, largest + 1))
+        with (root / f"{number % 10}" / f"middle-{number}.dat").open("wb") as out:
+            for start in range(0, size, MIB):
+                out.write(mixed(rng, min(MIB, size - start)))
+        total -= size
+        number += 1
+
+
+def change_middle(root: Path, turn: int) -> None:
+    """One file in a hundred gets other content of its size."""
+    rng = random.Random(3000 + turn)
+    every = sorted(root.glob("*/middle-*"))
+    for path in rng.sample(every, max(1, len(every) // 100)):
+        path.write_bytes(rng.randbytes(path.stat().st_size))
+
+
 def make_small(root: Path, amounts: Amounts) -> None:
     rng = random.Random(2)
     for folder in range(1000):

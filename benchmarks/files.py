@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from pathlib import Path
 from benchmarks import data, measure, table, tools
 from benchmarks.table import Result, Row
 from benchmarks.tools import PHASES, TOOLS, Phase, Place, Tool
+from benchmarks.words import path_with_drkit, size
 
 WARM_UP = data.Amounts(size=16 * data.MIB, files=1000, text=4 * data.MIB)
-UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +74,13 @@ def _parse() -> Options:
     parser = argparse.ArgumentParser(prog="scripts/bench files", description=__doc__.split("\n")[0])
     parser.add_argument("--tool", default="drkit,restic,borg", help="which, in which order")
     parser.add_argument("--case", default="big,small,text")
-    parser.add_argument("--size", default="4GiB", type=_size, help="of the one big file")
+    parser.add_argument("--size", default="4GiB", type=size, help="of the one big file")
     parser.add_argument("--files", default=100_000, type=int, help="number of small files")
-    parser.add_argument("--text", default="400MiB", type=_size, help="of the tree of text")
+    parser.add_argument("--text", default="400MiB", type=size, help="of the tree of text")
     parser.add_argument("-n", default=3, type=int, help="turns; medians are shown")
     parser.add_argument("--workdir", type=Path, help="default: a temporary folder, removed after")
     parser.add_argument("--json", type=Path, help="write all figures there")
-    parser.add_argument("--max-memory", type=_size, help="fail when drkit took more")
+    parser.add_argument("--max-memory", type=size, help="fail when drkit took more")
     parser.add_argument("--no-compare", action="store_true", help="trust the restored files")
     given = parser.parse_args()
     names, cases = tuple(given.tool.split(",")), tuple(given.case.split(","))
@@ -89,7 +88,7 @@ def _parse() -> Options:
         if unknown := set(words) - set(known):
             parser.error(f"{unknown.pop()!r} is not one of {', '.join(known)}")
     for name in names:
-        if shutil.which(name, path=_path()) is None:
+        if shutil.which(name, path=path_with_drkit()) is None:
             parser.error(f"{name} is not installed")
     return Options(
         names=names,
@@ -101,18 +100,6 @@ def _parse() -> Options:
         report=given.json,
         max_memory=given.max_memory,
     )
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG]iB)?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 512MiB")
-    return int(match[1]) * UNITS[match[2] or ""]
-
-
-def _path() -> str:
-    """drkit is the one beside this Python."""
-    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def _machine() -> dict[str, str | int]:
@@ -206,7 +193,7 @@ def _phase(case: str, phase: Phase, tool: Tool, place: Place) -> Result:
 
 
 def _env(tool: Tool, place: Place) -> dict[str, str]:
-    return {**tool.env(place), "PATH": _path()}
+    return {**tool.env(place), "PATH": path_with_drkit()}
 
 
 def _stored(store: Path) -> int:

@@ -18,6 +18,7 @@ class Advanced:
     task: str
     bytes: int = 0
     items: int = 0
+    sent: int = 0  # stored bytes that the store has taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

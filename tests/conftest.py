@@ -6,8 +6,11 @@ import random
 import pytest
 from hypothesis import settings
 
+from tests.fixtures.aws_environment import AWS_ENVIRONMENT
+
 settings.register_profile("drkit", deadline=None, print_blob=True)
 settings.load_profile("drkit")
+os.environ.update(AWS_ENVIRONMENT)
 
 SEED_OPTION = "hypothesis_seed"
 

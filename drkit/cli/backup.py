@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from drkit.cli.copy import copied_document, say_copied
 from drkit.cli.output import Output, count
-from drkit.cli.several import Outcome, each
-from drkit.cli.wiring import World, own_folders, repository_of, wired
+from drkit.cli.several import Outcome, each, first_of
+from drkit.cli.wiring import World, copies_of, own_folders, repository_of, wired
 from drkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,17 +44,18 @@ def command(world: World, policy_names: tuple[str, ...], full: bool, incremental
 def _run(world: World, policy: "Policy", kind: "BackupKind | None") -> Outcome:
     from drkit.operations.backup import BackupPlan, run
 
-    repository = repository_of(policy, world.system)
+    repository = repository_of(world, policy)
     plan = BackupPlan(
         policy=policy,
         repository=repository,
         state=world.state(policy),
         kind=kind,
-        apart=own_folders(repository.store),
+        apart=own_folders((policy.repository.store, *policy.repository.copies)),
+        copies=copies_of(world, policy),
     )
     taken = run(plan, world.system)
     _say(world.out, policy.name, taken)
-    return _document(taken), taken.error
+    return _document(taken), first_of(world, policy.name, taken.errors)
 
 
 def _say(out: Output, name: str, taken: "Backup") -> None:
@@ -61,11 +63,13 @@ def _say(out: Output, name: str, taken: "Backup") -> None:
         out.warn(f"{name}: {finding.message}", finding.hint)
     if taken.done is None:
         out.line(f"{name}: {taken.reason}")
-        return
-    out.line(f"{name}: {summary(taken)}")
-    out.detail(f"{name}: {taken.reason}; snapshot {taken.done.session}")
-    for note in taken.done.facts.notes:
-        out.detail(f"{name}: {note}")
+    else:
+        out.line(f"{name}: {summary(taken)}")
+        out.detail(f"{name}: {taken.reason}; snapshot {taken.done.session}")
+        for note in taken.done.facts.notes:
+            out.detail(f"{name}: {note}")
+    for copied in taken.copies:
+        say_copied(out, name, copied)
 
 
 def summary(taken: "Backup") -> str:
@@ -86,7 +90,11 @@ def summary(taken: "Backup") -> str:
 
 def _document(taken: "Backup") -> dict[str, object]:
     done = taken.done
-    common = {"reason": taken.reason, "warnings": list(taken.warnings)}
+    common = {
+        "reason": taken.reason,
+        "warnings": list(taken.warnings),
+        "copies": [copied_document(copied) for copied in taken.copies],
+    }
     if done is None:
         return {**common, "committed": False}
     return {

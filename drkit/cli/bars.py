@@ -20,6 +20,7 @@ class Bars(Quiet):
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._items: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -35,17 +36,18 @@ class Bars(Quiet):
         if self._progress is None:
             self._progress = _bars(color=self._out.color)
             self._progress.start()
-        self._items[event.task] = 0
+        self._items[event.task] = self._sent[event.task] = 0
         self._tasks[event.task] = self._progress.add_task(
-            printable(event.task)[-24:], total=event.total_bytes or None, items=0
+            printable(event.task)[-24:], total=event.total_bytes or None, items=0, sent=0
         )
 
     def _advanced(self, event: Advanced) -> None:
         task = self._tasks.get(event.task)
         if self._progress is None or task is None:
             return
-        self._items[event.task] += event.items
-        self._progress.update(task, advance=event.bytes, items=self._items[event.task])
+        items = self._items[event.task] = self._items[event.task] + event.items
+        sent = self._sent[event.task] = self._sent[event.task] + event.sent
+        self._progress.update(task, advance=event.bytes, items=items, sent=sent)
 
     def _finished(self, name: str) -> None:
         task = self._tasks.pop(name, None)
@@ -92,12 +94,18 @@ def _bars(*, color: bool) -> "Progress":
 
 
 def numbers(task: "Task") -> str:
-    """344 MiB of 1.2 GiB, 172 MiB/s, 5 s left; without a total 344 MiB, 4,202 items, 172 MiB/s"""
+    """344 MiB of 1.2 GiB, 172 MiB/s, 5 s left; without a total 344 MiB, 4,202 items, 172 MiB/s
+
+    Of a backup: read 1.2 GiB, sent 300 MiB, 4,202 items, 172 MiB/s
+    """
     done, total = int(task.completed), task.total
     left = task.time_remaining
     sure = total is not None and done <= total  # a total guessed from the last backup
     of = f" of {size_in_words(int(total))}" if total is not None and sure else ""
-    parts = [f"{size_in_words(done)}{of}"]
+    sent = task.fields["sent"]
+    parts = [f"{'read ' if sent else ''}{size_in_words(done)}{of}"]
+    if sent:
+        parts.append(f"sent {size_in_words(sent)}")
     if task.fields["items"] and not of:
         parts.append(f"{task.fields['items']:,} items")
     if task.speed:

@@ -1,21 +1,23 @@
 """drkit doctor."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from drkit.cli.output import Output, hung, printable
-from drkit.cli.wiring import World, policies, store_of, wired
+from drkit.cli.wiring import World, impatient, policies, store_in, wired
 from drkit.errors import ConfigError, DrkitError, Exit
 
 if TYPE_CHECKING:
     from drkit.model.policy import Policy
-    from drkit.operations.doctor import Checked
+    from drkit.operations.doctor_plan import Checked
 
 _EPILOG = """\b
 Examples:
   drkit doctor
   drkit doctor shop --quiet      only what is wrong
+  drkit doctor --only credentials
 
 Exits 0 when nothing fails, else with the code of the first failure's kind. A warning is no failure.
 """
@@ -25,8 +27,13 @@ _COLORS = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 @click.command("doctor", epilog=_EPILOG)
 @click.argument("names", metavar="[POLICY]...", nargs=-1)
+@click.option(
+    "--only",
+    type=click.Choice(["credentials"]),
+    help="Only whether the stores can be used: offline, then with one listing.",
+)
 @wired
-def command(world: World, names: tuple[str, ...]) -> int:
+def command(world: World, names: tuple[str, ...], only: str | None) -> int:
     """Check now what could fail at night."""
     found, broken = _policies(world, names)
     documents: list[dict[str, object]] = [
@@ -36,7 +43,7 @@ def command(world: World, names: tuple[str, ...]) -> int:
     for error in broken:
         world.out.error(error)
     for number, policy in enumerate(found):
-        checks = _examined(world, policy)
+        checks = _examined(world, policy, only)
         if number:
             world.out.line()
         world.out.line(f"{policy.name}:")
@@ -68,16 +75,24 @@ def _policies(
     return folder.policies, folder.broken
 
 
-def _examined(world: World, policy: "Policy") -> "list[Checked]":
-    from drkit.operations import doctor
+def _examined(world: World, policy: "Policy", only: str | None) -> "list[Checked]":
+    from drkit.operations import credentials, doctor
+    from drkit.operations.doctor_plan import DoctorPlan, Place
 
     kept = policy.repository
-    plan = doctor.DoctorPlan(
+    home, *copies = (
+        Place(url=url, open=partial(store_in, world, policy, url, impatient()))
+        for url in (kept.store, *kept.copies)
+    )
+    plan = DoctorPlan(
         policy=policy,
         state=world.state(policy),
         env=world.env,
-        open_store=lambda: store_of(kept.store, world.system, kept.bandwidth),
+        home=home,
+        copies=tuple(copies),
     )
+    if only == "credentials":
+        return credentials.examine_all(plan, world.system)
     return doctor.examine(plan, world.system)
 
 

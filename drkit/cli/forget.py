@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import click
 
 from drkit.cli.output import Output, count, iso, table
-from drkit.cli.several import Outcome, each
-from drkit.cli.wiring import World, repository_of, wired
+from drkit.cli.several import Outcome, each, each_store
+from drkit.cli.wiring import World, wired
 
 if TYPE_CHECKING:
     from drkit.model.policy import Policy
     from drkit.repository.expiry import Fate, ForgetPlan
     from drkit.repository.forgetter import ForgetDone
+    from drkit.repository.repository import Repository
 
 _EPILOG = """\b
 Examples:
@@ -27,36 +28,43 @@ patience (24 h) later, so that a restore under way can end.
 @click.command("forget", epilog=_EPILOG)
 @click.argument("names", metavar="[POLICY]...", nargs=-1)
 @click.option("--apply", "apply", is_flag=True, help="Do it; without, only the plan is shown.")
+@click.option("--store", metavar="URL", help="Only in this one of the policy's stores.")
 @wired
-def command(world: World, names: tuple[str, ...], apply: bool) -> int:
+def command(world: World, names: tuple[str, ...], apply: bool, store: str | None) -> int:
     """Show what the retention lets go; delete it with --apply."""
-    return each(world, names, "forgets", lambda policy: _run(world, policy, apply=apply))
+
+    def of_policy(policy: "Policy") -> Outcome:
+        return each_store(
+            world, policy, store, lambda repository: _at(world, policy, repository, apply=apply)
+        )
+
+    return each(world, names, "forgets", of_policy)
 
 
-def _run(world: World, policy: "Policy", *, apply: bool) -> Outcome:
+def _at(world: World, policy: "Policy", repository: "Repository", *, apply: bool) -> Outcome:
     from drkit.model.schedule import pace
     from drkit.operations import forget, state
     from drkit.operations.reading import FILES
     from drkit.repository.expiry import Forgetting
     from drkit.repository.repository import domain_id
 
-    repository = repository_of(policy, world.system)
+    title = policy.name if not repository.copy else f"{policy.name} in {repository.store.url}"
     ask = Forgetting(
         domain=domain_id(repository.id, policy.domain_name, FILES),
         rules=policy.retention,
         pins=policy.encryption.signers,
-        task=f"{policy.name}: forget",
+        task=f"{title}: forget",
         pace=pace(policy.schedule),
     )
     plan = forget.plan_forget(repository, ask, world.system)
-    _say_plan(world.out, policy.name, plan)
+    _say_plan(world.out, title, plan)
     if not apply:
         return {"plan": plan, "applied": None}, forget.trouble(plan.findings)
     folder = world.state(policy)
     state.check(state.prepare(folder))
     signer = state.signer(folder)
     done = forget.apply_forget(repository, plan, ask, signer, world.system)
-    _say_done(world.out, policy.name, done)
+    _say_done(world.out, title, done)
     return {"plan": plan, "applied": done}, forget.trouble((*plan.findings, *done.findings))
 
 

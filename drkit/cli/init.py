@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from drkit.cli.output import Output
-from drkit.cli.wiring import World, folder_for_policies, own_folders, store_of, wired
+from drkit.cli.wiring import World, folder_for_policies, impatient, own_folders, store_of, wired
 from drkit.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from drkit.crypto.recipients import Identity, Recipient
+    from drkit.model.policy import Policy
+    from drkit.model.retention import LockMode
     from drkit.operations.init import Ground, InitPlan, KeyFile
 
 _EPILOG = """\b
 Examples:
   drkit init                    asks for a name, a folder and a store
   drkit init shop --files /srv/shop --store /mnt/backup
+  drkit init shop --files /srv/shop --store /mnt/backup --copy gs://shop-dr/drkit
   drkit init shop --files /srv/shop --store /mnt/backup \\
       --non-interactive --recipient age1… --recipient age1…
 
@@ -32,7 +35,13 @@ Can be run twice: what exists is joined or left as it is, and said. Nothing is o
 @click.option(
     "--files", type=click.Path(path_type=Path), metavar="DIR", help="The folder to protect."
 )
-@click.option("--store", metavar="URL", help="Where backups go: a folder, or file:///folder.")
+@click.option("--store", metavar="URL", help="Where backups go: a folder, s3://… or gs://….")
+@click.option("--copy", "copies", multiple=True, metavar="URL", help="A second store, too.")
+@click.option(
+    "--lock",
+    type=click.Choice(["governance", "compliance"]),
+    help="Object lock, in s3:// and gs:// stores: nobody deletes a backup before its time.",
+)
 @click.option(
     "-r", "--recipient", "recipients", multiple=True, metavar="age1…", help="Made elsewhere; twice."
 )
@@ -50,6 +59,8 @@ def command(
     name: str | None,
     files: Path | None,
     store: str | None,
+    copies: tuple[str, ...],
+    lock: "LockMode | None",
     recipients: tuple[str, ...],
     identities_to: Path | None,
     single_recipient: bool,
@@ -65,38 +76,36 @@ def command(
 
     asks = world.out.interactive and not (non_interactive or world.yes or world.out.json)
     given = tuple(parse_recipient(text) for text in recipients)
+    where = "store (a folder, best on another disk)"
     plan = init.InitPlan(
         name=_answer(name, "name of the policy", "NAME", "shop", asks=asks),
         root=Path(os.path.abspath(_answer(files, "folder to protect", "--files", None, asks=asks))),
-        store=_url(
-            _answer(store, "store (a folder, best on another disk)", "--store", None, asks=asks)
-        ),
+        store=_url(_answer(store, where, "--store", None, asks=asks)),
         policies=folder_for_policies(world),
         state=world.state(),
         recipients=given,
         single_recipient=single_recipient,
+        copies=tuple(_url(copy) for copy in copies),
+        lock=lock,
     )
     if not (given or identities_to or asks) and init.existing(plan) is None:
         raise UsageError(
             "nobody is here to write down identities",
             hint="give --recipient twice, or --identities-to DIR",
         )
-    opened = store_of(plan.store, world.system)
-    init.check(plan, own_folders(opened))
+    opened, *second = (
+        store_of(world, url, patience=impatient()) for url in (plan.store, *plan.copies)
+    )
+    init.check(plan, own_folders((plan.store, *plan.copies)))
     there = init.existing(plan)
-    ground = init.prepare(plan, opened, world.system)
+    ground = init.prepare(plan, opened, second, world.system)
     _say_ground(world.out, plan, ground)
     made: list[KeyFile] = []
     if there is None:
         made = _policy(world, plan, ground, identities_to)
     else:
         world.out.line(f"policy      {plan.policy_path} exists and is left as it is")
-    pinned = there is None or ground.signer.public in there.encryption.signers.writers
-    if not pinned:
-        world.out.warn(
-            f"the policy doesn't pin this machine's key {ground.signer.public_text}",
-            f"add it under encryption: signers: writers: in {plan.policy_path}",
-        )
+        _check_pinned(world.out, plan, ground, there)
     _say_rest(world, plan, ground, made)
     world.out.document(_document(world, plan, ground, made, policy_made=there is None))
     return Exit.FINE
@@ -117,9 +126,19 @@ def _url(text: str) -> str:
     return text if "://" in text else os.path.abspath(text)
 
 
+def _check_pinned(out: Output, plan: "InitPlan", ground: "Ground", there: "Policy") -> None:
+    if ground.signer.public not in there.encryption.signers.writers:
+        out.warn(
+            f"the policy doesn't pin this machine's key {ground.signer.public_text}",
+            f"add it under encryption: signers: writers: in {plan.policy_path}",
+        )
+
+
 def _say_ground(out: Output, plan: "InitPlan", ground: "Ground") -> None:
     word = "joined" if ground.joined else "made"
     out.line(f"repository  {plan.store}: {word}, id {ground.repository}")
+    for copy in plan.copies:
+        out.line(f"copy        {copy}")
     out.line(f"            probed: {sum(f.level == 'pass' for f in ground.probed)} checks passed")
     for finding in ground.probed:
         if finding.level == "warn":
@@ -234,7 +253,12 @@ def _document(
 ) -> dict[str, object]:
     return {
         "policy": {"name": plan.name, "path": plan.policy_path, "made": policy_made},
-        "repository": {"store": plan.store, "id": ground.repository, "joined": ground.joined},
+        "repository": {
+            "store": plan.store,
+            "copies": plan.copies,
+            "id": ground.repository,
+            "joined": ground.joined,
+        },
         "signer": {"public": ground.signer.public_text, "made": ground.signer_made},
         "identities": [
             {"name": f.name, "path": f.path, "public": f.identity.recipient.text, "made": f.made}

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from drkit.cli.output import Output, printable, table
-from drkit.cli.wiring import (
-    World,
-    identities,
-    looked_at,
-    one_policy,
-    reading,
-    repository_of,
-    wired,
-)
+from drkit.cli.reading import Asked, identities, looked_at, reading
+from drkit.cli.wiring import World, one_policy, repository_of, wired
 from drkit.errors import Exit, KeyMissing, UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +75,7 @@ def show(world: World, policy_name: str | None) -> int:
     from drkit.operations import key
 
     policy = one_policy(world, policy_name)
-    sheet = key.key_sheet(policy, repository_of(policy, world.system), world.state(policy))
+    sheet = key.key_sheet(policy, repository_of(world, policy), world.state(policy))
     _say_sheet(world.out, sheet)
     world.out.document(sheet)
     return Exit.FINE
@@ -120,20 +113,17 @@ def _say_sheet(out: Output, sheet: "KeySheet") -> None:
 def test(
     world: World,
     policy_name: str | None,
-    repository: str | None,
-    identity_files: tuple[str, ...],
-    signers: tuple[str, ...],
+    asked: Asked,
 ) -> int:
     """Open the newest snapshot with each identity, and say which recipients passed."""
     from drkit.operations import key
     from drkit.operations.reading import find_domain, pick
 
-    keys = identities(world, identity_files)
+    keys = identities(world, asked.identity_files)
     if not keys:
         raise KeyMissing("no identity was given", hint="--identity FILE, once for each to test")
     names = () if policy_name is None else (policy_name,)
-    files = identity_files if repository is not None else ()
-    seen = find_domain(looked_at(world, names, repository, files, signers).seen, None)
+    seen = find_domain(looked_at(world, names, asked, keys).seen, None)
     snapshot = pick(seen.snapshots, "latest")
     tested = key.try_identities(seen, snapshot, keys, world.system)
     passed = {one.fingerprint for one in tested if one.opens}

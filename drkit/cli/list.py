@@ -4,7 +4,8 @@ import click
 
 from drkit.cli.documents import domain_document, exit_of, name_of, say_findings, snapshot_table
 from drkit.cli.output import count
-from drkit.cli.wiring import World, looked_at, reading, wired
+from drkit.cli.reading import Asked, looked_at, reading
+from drkit.cli.wiring import World, wired
 
 _EPILOG = """\b
 Examples:
@@ -24,15 +25,13 @@ the backups: give an identity to see them.
 def command(
     world: World,
     names: tuple[str, ...],
-    repository: str | None,
-    identity_files: tuple[str, ...],
-    signers: tuple[str, ...],
+    asked: Asked,
 ) -> int:
     """Show the snapshots there are.
 
     Oldest first.
     """
-    found = looked_at(world, names, repository, identity_files, signers).seen
+    found = looked_at(world, names, asked).seen
     out = world.out
     for number, seen in enumerate(found):
         say_findings(out, seen)

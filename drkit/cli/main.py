@@ -23,6 +23,8 @@ COMMANDS = {
     "show": "Show one snapshot: its facts, policy and files.",
     "restore": "Write a snapshot into a new folder.",
     "scrub": "Read the repository and look for damage.",
+    "copy": "Copy what is committed to second stores.",
+    "repair": "Put back what is missing from another store.",
     "forget": "Show what the retention lets go; delete it with --apply.",
     "key": "Identities, recipients and signers.",
     "doctor": "Check now what could fail at night.",

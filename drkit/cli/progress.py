@@ -48,7 +48,7 @@ class Lines(Quiet):
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._sums[event.task] = [0, 0]
+            self._sums[event.task] = [0, 0, 0]
             self._told[event.task] = self._clock()
             self._line(
                 "started", event.task, total_bytes=event.total_bytes, total_items=event.total_items
@@ -61,17 +61,18 @@ class Lines(Quiet):
             super().__call__(event)
 
     def _advanced(self, event: Advanced) -> None:
-        sums = self._sums.setdefault(event.task, [0, 0])
+        sums = self._sums.setdefault(event.task, [0, 0, 0])
         sums[0] += event.bytes
         sums[1] += event.items
+        sums[2] += event.sent
         now = self._clock()
         if now - self._told.get(event.task, 0.0) >= _EVERY:
             self._told[event.task] = now
             self._progress("progress", event.task)
 
     def _progress(self, what: str, task: str) -> None:
-        done = self._sums.get(task, [0, 0])
-        self._line(what, task, bytes=done[0], items=done[1])
+        read, items, sent = self._sums.get(task, [0, 0, 0])
+        self._line(what, task, bytes=read, items=items, sent=sent or None)
 
     def _line(self, event: str, task: str, **numbers: int | None) -> None:
         known = {name: number for name, number in numbers.items() if number is not None}

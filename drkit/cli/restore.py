@@ -9,7 +9,8 @@ import click
 
 from drkit.cli.documents import name_of, snapshot_document
 from drkit.cli.output import Output, agreed, count, iso
-from drkit.cli.wiring import World, looked_at, own_folders, reading, wired
+from drkit.cli.reading import Asked, looked_at, reading
+from drkit.cli.wiring import World, own_folders, wired
 from drkit.errors import DrkitError, Exit, KeyMissing, UsageError
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ def command(
     snapshot: str | None,
     as_root: bool,
     dry_run: bool,
-    repository: str | None,
-    identity_files: tuple[str, ...],
-    signers: tuple[str, ...],
+    asked: Asked,
 ) -> int:
     """Write a snapshot into a new folder.
 
@@ -71,9 +70,9 @@ def command(
     if as_root and os.geteuid() != 0:
         raise UsageError("--as-root gives files away to their owners: only root may do that")
     names = () if name is None else (name,)
-    found = looked_at(world, names, repository, identity_files, signers)
+    found = looked_at(world, names, asked)
     seen = find_domain(found.seen, None)
-    restore.check_apart(into, own_folders(seen.domain.repository.store))
+    restore.check_apart(into, own_folders((seen.domain.repository.store.url,)))
     plan = restore.RestorePlan(
         seen=seen,
         snapshot=_chosen(world, seen, at, snapshot),

@@ -1,12 +1,14 @@
 """drkit scrub."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 from drkit.cli.output import Output, count, iso, printable
-from drkit.cli.several import Outcome, each
-from drkit.cli.wiring import World, identities, looked_at, reading, repository_of, wired
+from drkit.cli.reading import Asked, identities, looked_at, reading
+from drkit.cli.several import Outcome, each, each_store
+from drkit.cli.wiring import World, wired
 from drkit.errors import DrkitError, Exit, KeyMissing, UsageError
 
 if TYPE_CHECKING:
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
 
     from drkit.crypto.recipients import Identity
     from drkit.model.policy import Policy
-    from drkit.operations.reading import Domain
+    from drkit.operations.reading import Domain, Seen
     from drkit.operations.scrub import Witness
+    from drkit.repository.repository import Repository
     from drkit.repository.scrub import Scrub, ScrubResult
 
 _MOST = 20  # faults and hits printed; --json has all
@@ -49,27 +52,36 @@ def command(
     level: str,
     size: str | None,
     duration: str | None,
-    repository: str | None,
-    identity_files: tuple[str, ...],
-    signers: tuple[str, ...],
+    asked: Asked,
 ) -> int:
-    """Read the repository and look for damage."""
-    keys = identities(world, identity_files)
+    """Read the repository and look for damage.
+
+    Copies, too: each store on its own.
+    """
+    keys = identities(world, asked.identity_files)
     if level == "2" and not keys:
         raise KeyMissing("level 2 opens records, and no identity was given", hint="--identity FILE")
     limits = _limits(size, duration)
-    depth = cast("Literal[0, 1, 2]", int(level))
-    if repository is None:
-        return each(
-            world,
-            names,
-            "scrubs",
-            lambda policy: _of_policy(world, policy, depth, keys, limits),
+    how = _How(level=cast("Literal[0, 1, 2]", int(level)), keys=keys, limits=limits)
+    if asked.repository is not None:
+        return _of_repository(world, looked_at(world, names, asked, keys).seen, how)
+
+    def of_policy(policy: "Policy") -> Outcome:
+        return each_store(
+            world, policy, asked.store, lambda repository: _at(world, policy, repository, how)
         )
-    return _of_repository(world, names, repository, identity_files, signers, depth, limits)
+
+    return each(world, names, "scrubs", of_policy)
 
 
 Limits = tuple[int | None, "timedelta | None"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    level: Literal[0, 1, 2]
+    keys: "tuple[Identity, ...]"
+    limits: Limits
 
 
 def _limits(size: str | None, duration: str | None) -> Limits:
@@ -84,43 +96,29 @@ def _limits(size: str | None, duration: str | None) -> Limits:
         raise UsageError(str(error)) from None
 
 
-def _of_policy(
-    world: World,
-    policy: "Policy",
-    level: Literal[0, 1, 2],
-    keys: "tuple[Identity, ...]",
-    limits: Limits,
-) -> Outcome:
+def _at(world: World, policy: "Policy", repository: "Repository", how: _How) -> Outcome:
     from drkit.operations import scrub, state
     from drkit.operations.reading import domain_of
 
     folder = world.state(policy)
-    domain = domain_of(repository_of(policy, world.system), policy, folder)
-    state.prepare_domain(folder, domain.id)
+    domain = domain_of(repository, policy, folder)
+    assert domain.state is not None
+    state.prepare_below(folder, domain.state)
     key = state.find_signer(folder)
     witness = (
         None
         if key is None
-        else scrub.Witness(signer=key, state=folder, subject=f"{policy.name}/files")
-    )
-    return _scrub(world, domain, _ask(domain, level, keys, limits), witness)
-
-
-def _of_repository(
-    world: World,
-    names: tuple[str, ...],
-    repository: str,
-    identity_files: tuple[str, ...],
-    signers: tuple[str, ...],
-    level: Literal[0, 1, 2],
-    limits: Limits,
-) -> int:
-    found = looked_at(world, names, repository, identity_files, signers)
-    documents, codes = [], []
-    for seen in found.seen:
-        document, error = _scrub(
-            world, seen.domain, _ask(seen.domain, level, found.identities, limits), None
+        else scrub.Witness(
+            signer=key, state=folder, subject=f"{policy.name}/files", rules=policy.retention
         )
+    )
+    return _scrub(world, domain, _ask(domain, how), witness)
+
+
+def _of_repository(world: World, found: "list[Seen]", how: _How) -> int:
+    documents, codes = [], []
+    for seen in found:
+        document, error = _scrub(world, seen.domain, _ask(seen.domain, how), None)
         documents.append({"name": seen.domain.name, "domain": seen.domain.id, **document})
         if error is not None:
             world.out.error(error)
@@ -129,21 +127,19 @@ def _of_repository(
     return codes[0] if codes else Exit.FINE
 
 
-def _ask(
-    domain: "Domain", level: Literal[0, 1, 2], keys: "tuple[Identity, ...]", limits: Limits
-) -> "Scrub":
+def _ask(domain: "Domain", how: _How) -> "Scrub":
     from drkit.operations.reading import unwrapper
     from drkit.repository.scrub import Scrub
 
     return Scrub(
         domain=domain.id,
-        level=level,
+        level=how.level,
         pins=domain.pins,
-        unwrap=unwrapper(keys) if keys else None,
+        unwrap=unwrapper(how.keys) if how.keys else None,
         state=domain.state,
-        bytes=limits[0],
-        duration=limits[1],
-        task=f"{domain.name or domain.id[:8]}: scrub",
+        bytes=how.limits[0],
+        duration=how.limits[1],
+        task=f"{_title(domain)}: scrub",
     )
 
 
@@ -155,7 +151,7 @@ def _scrub(world: World, domain: "Domain", ask: "Scrub", witness: "Witness | Non
 
     def report(result: "ScrubResult") -> None:
         document.update(result=result, complete=result.complete)
-        _say(world.out, domain.name or domain.id[:8], result)
+        _say(world.out, _title(domain), result)
 
     try:
         scrub.scrub(domain.repository, ask, world.system, report, witness)
@@ -164,6 +160,11 @@ def _scrub(world: World, domain: "Domain", ask: "Scrub", witness: "Witness | Non
             raise
         return document, error
     return document, None
+
+
+def _title(domain: "Domain") -> str:
+    name = domain.name or domain.id[:8]
+    return f"{name} in {domain.repository.store.url}" if domain.repository.copy else name
 
 
 def _say(out: Output, name: str, result: "ScrubResult") -> None:

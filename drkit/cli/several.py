@@ -1,14 +1,15 @@
 """One thing done with several policies: a failure stops none of the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from drkit.cli.machine import refused
-from drkit.cli.wiring import World, policies
+from drkit.cli.wiring import World, policies, repository_of
 from drkit.errors import DrkitError, Exit
 
 if TYPE_CHECKING:
     from drkit.model.policy import Policy
+    from drkit.repository.repository import Repository
 
 Outcome = tuple[dict[str, object], DrkitError | None]  # what to document, and what is wrong
 
@@ -33,6 +34,38 @@ def each(
         documents.append({"policy": policy.name, **document})
     world.out.document({title: documents})
     return int(codes[0]) if codes else Exit.FINE
+
+
+def each_store(
+    world: World, policy: "Policy", only: str | None, act: "Callable[[Repository], Outcome]"
+) -> Outcome:
+    """The home store and the copies, or `only` one: a store that is away stops none of the others.
+
+    The first error is the caller's to raise; the others are said here.
+    """
+    kept = policy.repository
+    urls = (only,) if only is not None else (kept.store, *kept.copies)
+    first: DrkitError | None = None
+    documents: list[dict[str, object]] = []
+    for url in urls:
+        document: dict[str, object] = {}
+        try:
+            document, error = act(repository_of(world, policy, url))
+        except DrkitError as raised:
+            error = raised
+        if error is not None and first is None:
+            first = error
+        elif error is not None:
+            document |= _failed(world, policy.name, error)
+        documents.append({"store": url, **document})
+    return documents[0] | ({"copies": documents[1:]} if documents[1:] else {}), first
+
+
+def first_of(world: World, name: str, errors: Sequence[DrkitError]) -> DrkitError | None:
+    """The one to raise; the others are said here."""
+    for error in errors[1:]:
+        world.out.tell("error", f"{name}: {error.message}", error.hint, code=int(error.exit_code))
+    return errors[0] if errors else None
 
 
 def _found(

@@ -9,7 +9,8 @@ import click
 
 from drkit.cli.documents import exit_of, name_of, say_findings, snapshot_document
 from drkit.cli.output import Output, count, iso
-from drkit.cli.wiring import Reading, World, looked_at, reading, wired
+from drkit.cli.reading import Asked, Reading, looked_at, reading
+from drkit.cli.wiring import World, wired
 from drkit.errors import KeyMissing, UsageError
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def command(
     of: str | None,
     policy: bool,
     files: bool,
-    repository: str | None,
-    identity_files: tuple[str, ...],
-    signers: tuple[str, ...],
+    asked: Asked,
 ) -> int:
     """Show one snapshot: its facts, policy and files.
 
@@ -57,7 +56,7 @@ def command(
 
     if policy and (files or path):
         raise UsageError("--policy prints the policy and nothing else")
-    found = looked_at(world, () if of is None else (of,), repository, identity_files, signers)
+    found = looked_at(world, () if of is None else (of,), asked)
     if not found.seen:
         raise UsageError("this repository holds no backup yet")
     seen, chosen = show.find(found.seen, snapshot)

@@ -3,11 +3,10 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
-from urllib.parse import unquote_to_bytes
 
 import click
 
@@ -17,12 +16,12 @@ from drkit.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from drkit.cli.progress import Quiet
     from drkit.config import Environment
-    from drkit.crypto.recipients import Identity
-    from drkit.model.pins import Pins
     from drkit.model.policy import Policy
-    from drkit.operations.reading import Seen
+    from drkit.model.policy import Repository as Kept
+    from drkit.operations.copy import CopyTo
     from drkit.repository.repository import Repository
     from drkit.stores.base import Store
+    from drkit.stores.retry import Patience
     from drkit.system import System
 
 P = ParamSpec("P")
@@ -118,59 +117,67 @@ _EVERYWHERE = (
     click.option("-y", "--yes", is_flag=True, help="Don't ask."),
 )
 
-_READING = (
-    click.option(
-        "--repository",
-        metavar="URL",
-        help="Read this one, without any policy file.",
-    ),
-    click.option(
-        "-i",
-        "--identity",
-        "identity_files",
-        multiple=True,
-        metavar="FILE",
-        help="A private key, or its paper form; - is stdin. Else DRKIT_IDENTITY_FILE.",
-    ),
-    click.option(
-        "--signer",
-        "signers",
-        multiple=True,
-        metavar="ed25519:…",
-        help="With --repository: whose backups to believe, from the key sheet.",
-    ),
-)
 
-
-def reading(command: Command) -> Command:
-    """The options of commands that read a repository."""
-    for option in reversed(_READING):
-        command = option(command)
-    return command
-
-
-def store_of(url: str, system: "System", bandwidth: int | None = None) -> "Store":
+def store_of(
+    world: World, url: str, kept: "Kept | None" = None, patience: "Patience | None" = None
+) -> "Store":
+    """`kept`: as a policy wants its stores used."""
     from drkit.stores import open_store
+    from drkit.stores.base import Settings
     from drkit.stores.retry import Retrying
     from drkit.stores.throttle import Throttled
 
-    store = open_store(url, system)
-    limited = store if bandwidth is None else Throttled(store, bandwidth, system)
-    return Retrying(limited, system)
+    settings = Settings(
+        connections=None if kept is None else kept.connections,
+        google_credentials=world.env.google_credentials,
+    )
+    store = open_store(url, world.system, settings)
+    if kept is not None and kept.bandwidth is not None:
+        store = Throttled(store, kept.bandwidth, world.system)
+    return Retrying(store, world.system, patience)
 
 
-def repository_of(policy: "Policy", system: "System") -> "Repository":
+def impatient() -> "Patience":
+    """Somebody waits: for an answer about a store, or for another one that would do as well."""
+    from drkit.stores.retry import Patience
+
+    return Patience(deadline=30.0)
+
+
+def store_in(
+    world: World, policy: "Policy", url: str, patience: "Patience | None" = None
+) -> "Store":
+    """One of the policy's stores."""
+    return store_of(world, url, policy.repository, patience)
+
+
+def repository_of(
+    world: World, policy: "Policy", url: str | None = None, patience: "Patience | None" = None
+) -> "Repository":
+    """The policy's home store, or another one of its stores."""
     from drkit.repository.repository import open_repository
 
-    kept = policy.repository
-    return open_repository(store_of(kept.store, system, kept.bandwidth))
+    home = policy.repository.store
+    opened = open_repository(store_in(world, policy, url or home, patience))
+    return replace(opened, copy=url not in (None, home))
 
 
-def own_folders(store: "Store") -> tuple[Path, ...]:
+def own_folders(urls: Iterable[str]) -> tuple[Path, ...]:
     """A store that is a folder of this machine must not be backed up into itself."""
-    if not store.url.startswith("file://"):
-        return ()
-    return (Path(os.fsdecode(unquote_to_bytes(store.url.removeprefix("file://")))),)
+    from drkit.stores import folder_of
+
+    return tuple(folder for url in urls if (folder := folder_of(url)) is not None)
+
+
+def copies_of(world: World, policy: "Policy") -> "tuple[CopyTo, ...]":
+    return tuple(copy_to(world, url, policy) for url in policy.repository.copies)
+
+
+def copy_to(world: World, url: str, policy: "Policy | None" = None) -> "CopyTo":
+    from drkit.operations.copy import CopyTo
+
+    kept = None if policy is None else policy.repository
+    return CopyTo(url=url, open=lambda: store_of(world, url, kept))
 
 
 def policies(world: World, names: Sequence[str]) -> "list[Policy]":
@@ -189,81 +196,6 @@ def one_policy(world: World, name: str | None) -> "Policy":
         listed = ", ".join(policy.name for policy in found)
         raise UsageError(f"which policy? there is {listed}", hint="name it behind the command")
     return found[0]
-
-
-def identities(world: World, files: Sequence[str]) -> "tuple[Identity, ...]":
-    """Without any, opening says which would do."""
-    from drkit.operations.key import read_identity_file
-
-    given = list(files)
-    if not given and world.env.identity_file is not None:
-        given = [world.env.identity_file]
-    found: list[Identity] = []
-    for name in given:
-        if name == "-":
-            found += _typed()
-        else:
-            ask = (lambda name=name: _passphrase(name)) if world.out.interactive else None
-            found += read_identity_file(Path(name), ask)
-    return tuple(found)
-
-
-def _typed() -> "list[Identity]":
-    from drkit.crypto.recipients import LIMIT, read_identities
-
-    if sys.stdin.isatty():
-        click.echo("type the identity or its paper form, then Ctrl-D:", err=True)
-    return read_identities(sys.stdin.buffer.read(LIMIT + 1))
-
-
-def _passphrase(name: str) -> str:
-    return str(click.prompt(f"passphrase of {name}", hide_input=True, err=True))
-
-
-def pins_of(signers: Sequence[str]) -> "Pins":
-    """By hand, one key stands in all roles."""
-    from drkit.crypto.sign import parse_signer
-    from drkit.model.pins import Pins
-
-    keys = frozenset(parse_signer(text) for text in signers)
-    return Pins(writers=keys, maintainers=keys, verifiers=keys)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Where a reading command looks: the policies' domains, or a repository by its address."""
-
-    seen: "list[Seen]"
-    identities: "tuple[Identity, ...]"
-
-
-def looked_at(
-    world: World,
-    names: Sequence[str],
-    repository: str | None,
-    identity_files: Sequence[str],
-    signers: Sequence[str],
-) -> Reading:
-    from drkit.operations import listing
-    from drkit.operations.reading import domain_of, find_domain
-    from drkit.repository.repository import open_repository
-
-    keys = identities(world, identity_files)
-    if repository is None:
-        if signers:
-            raise UsageError(
-                "--signer goes with --repository", hint="a policy pins its own signers"
-            )
-        domains = [
-            domain_of(repository_of(policy, world.system), policy, world.state(policy))
-            for policy in policies(world, names)
-        ]
-        return Reading(seen=listing.of_policies(domains), identities=keys)
-    opened = open_repository(store_of(repository, world.system))
-    seen = listing.of_repository(opened, pins_of(signers), keys, world.system)
-    if names:
-        seen = [find_domain(seen, name) for name in names]
-    return Reading(seen=seen, identities=keys)
 
 
 def folder_for_policies(world: World) -> Path:

@@ -18,6 +18,7 @@ class Environment:
     no_color: bool = False
     xdg_state_home: Path | None = None
     home: Path | None = None
+    google_credentials: str | None = None  # GOOGLE_APPLICATION_CREDENTIALS
     timezone: str = "UTC"  # the machine's, by its name
 
 
@@ -32,6 +33,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         no_color=bool(said.get("NO_COLOR")),
         xdg_state_home=_absolute(said.get("XDG_STATE_HOME")),
         home=_absolute(said.get("HOME")),
+        google_credentials=said.get("GOOGLE_APPLICATION_CREDENTIALS"),
         timezone=_timezone(said.get("TZ")),
     )
 

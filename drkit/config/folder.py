@@ -11,8 +11,9 @@ from pathlib import Path
 
 from drkit.config.environment import environment
 from drkit.config.nodes import LIMIT, Keys, Refused, config_error, decoded, parsed
-from drkit.config.schema import POLICY, homes, zone
+from drkit.config.schema import POLICY, homes
 from drkit.config.shapes import Reading, read
+from drkit.config.words import zone
 from drkit.errors import ConfigError
 from drkit.model.entry import text as shown_text
 from drkit.model.policy import Policy

@@ -1,101 +1,14 @@
 """The keys of a policy: the one table that reading, the JSON Schema and docs/policy.md share."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, timedelta, tzinfo
-from pathlib import Path
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable, Iterator
 
+from drkit.config import words
 from drkit.config.shapes import Fault, Flag, Key, Many, Number, Section, Word
 from drkit.crypto.recipients import parse_recipient
 from drkit.crypto.sign import parse_signer
-from drkit.files.patterns import compiled
 from drkit.model import policy, retention, schedule, units
 from drkit.model.pins import Pins
-from drkit.stores import STORES
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_LATER_STORES = frozenset({"s3", "gs"})
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
-_PASSWORD = re.compile(r"://[^/]*:[^/]*@")
-
-
-def _version(text: str) -> int:
-    if text == str(policy.VERSION):
-        return policy.VERSION
-    later = text.isascii() and text.isdigit() and text > "0"
-    raise ValueError(
-        f"{text[:20]!r} is of another drkit: this one reads version {policy.VERSION}"
-        if later
-        else f"{text[:20]!r} is not a version: write {policy.VERSION}"
-    )
-
-
-def _name(text: str) -> str:
-    if NAME.fullmatch(text):
-        return text
-    rule = "small letters, digits, '.', '_' and '-', 63 at most, the first a letter or a digit"
-    raise ValueError(f"{text[:80]!r} is not a name: {rule}")
-
-
-def _path(text: str) -> Path:
-    if not text.startswith("/"):
-        raise ValueError(f"{text[:80]!r} is not an absolute path: it must begin with /")
-    if ".." in text.split("/"):
-        raise ValueError(f"{text[:80]!r} holds '..': write the path it leads to")
-    return Path(text)
-
-
-def _pattern(text: str) -> str:
-    compiled([text])
-    return text
-
-
-def _store(text: str) -> str:
-    if _PASSWORD.search(text):
-        raise ValueError("a password stands in the address of a store: take it out of the file")
-    scheme = _SCHEME.match(text)
-    if scheme is None:
-        return str(_path(text))
-    kind = scheme[1].lower()
-    if kind in _LATER_STORES and kind not in STORES:
-        raise ValueError(f"{kind}:// stores are not in this version of drkit yet")
-    if kind not in STORES or not scheme[2]:
-        raise ValueError(f"{text[:80]!r} is not a store: write it like file:///srv/backup")
-    if kind == "file" and not text[7:].startswith("/"):
-        raise ValueError(f"{text[:80]!r} is not absolute: three slashes, like file:///srv/backup")
-    return text
-
-
-def _compression(text: str) -> int:
-    found = re.fullmatch(r"zstd:([0-9]{1,2})", text)
-    if found is None or not 1 <= int(found[1]) <= 19:
-        raise ValueError(f"{text[:20]!r} is not a compression: write zstd:1 to zstd:19")
-    return int(found[1])
-
-
-def zone(text: str) -> tzinfo:
-    try:
-        return UTC if text == "UTC" else ZoneInfo(text)
-    except (OSError, ValueError, LookupError):  # a folder, a path that leads out, no such zone
-        raise ValueError(
-            f"{text[:60]!r} is not a time zone: write it like Europe/Berlin or UTC"
-        ) from None
-
-
-def _some(parse: Callable[[str], int | timedelta]) -> Callable[[str], int | timedelta]:
-    def checked(text: str) -> int | timedelta:
-        value = parse(text)
-        if not value:
-            raise ValueError(f"{text[:40]!r} is nothing: it must be more than that")
-        return value
-
-    return checked
-
-
-def _show_duration(value: object) -> str:
-    return units.in_words(value) if isinstance(value, timedelta) else str(value)
-
+from drkit.stores import can_lock, plain_url
 
 _ALONE = (
     "one recipient alone: when its key is lost, so is every backup; "
@@ -129,10 +42,33 @@ def _check_retention(made: object) -> Iterator[Fault]:
         yield (name,), "keep is missing: this thins out only what is older than keep"
 
 
+def _check_repository(made: object) -> Iterator[Fault]:
+    assert isinstance(made, policy.Repository)
+    seen = {plain_url(made.store)}
+    for number, copy in enumerate(made.copies):
+        if plain_url(copy) in seen:
+            yield ("copies", str(number)), f"{plain_url(copy)} stands here twice: that is one store"
+        seen.add(plain_url(copy))
+
+
+def _check_policy(made: object) -> Iterator[Fault]:
+    """A lock needs to know when the generation that it protects will have ended."""
+    assert isinstance(made, policy.Policy)
+    if made.retention.lock is None:
+        return
+    place = ("retention", "lock")
+    if made.schedule.full is None:
+        yield place, "schedule: full is missing: it says when a generation ends, and a lock with it"
+    if made.retention.keep is None:
+        yield place, "retention: keep is missing: without it a lock would have no end"
+    if not any(can_lock(url) for url in (made.repository.store, *made.repository.copies)):
+        yield place, "none of the stores can lock objects: that takes an s3:// or gs:// store"
+
+
 _DURATION = Word(
     says="a duration: 30 days, 24h, 15 min",
-    parse=_some(units.duration),
-    show=_show_duration,
+    parse=words.some(units.duration),
+    show=words.show_duration,
     pattern=units.DURATION_PATTERN,
 )
 _WHEN = Word(
@@ -140,9 +76,10 @@ _WHEN = Word(
     parse=schedule.parse_rule,
     pattern=schedule.PATTERN,
 )
-_NAME_WORD = Word(says="a name", parse=_name, pattern=f"^{NAME.pattern}$")
-_PATH_WORD = Word(says="an absolute path", parse=_path, pattern="^/")
-_PATTERNS = Many(item=Word(says="patterns as in .gitignore", parse=_pattern))
+_NAME_WORD = Word(says="a name", parse=words.name, pattern=f"^{words.NAME.pattern}$")
+_PATH_WORD = Word(says="an absolute path", parse=words.path, pattern="^/")
+_STORE_WORD = Word(says="file:///folder, s3://bucket/prefix, gs://bucket/prefix", parse=words.store)
+_PATTERNS = Many(item=Word(says="patterns as in .gitignore", parse=words.pattern))
 _RECIPIENT = Word(
     says="age public keys (age1…)",
     parse=lambda text: parse_recipient(text).text,
@@ -190,14 +127,21 @@ _REPOSITORY = Section(
     keys=(
         Key(
             name="store",
-            shape=Word(says="file:///folder", parse=_store),
+            shape=_STORE_WORD,
             says="where backups go; never with a password in it",
+        ),
+        Key(
+            name="copies",
+            shape=Many(item=_STORE_WORD),
+            says="second stores that get everything at the end of each backup; "
+            "what could not be copied is exit 5, and caught up by the next run",
+            absent="no second copy",
         ),
         Key(
             name="compression",
             shape=Word(
                 says="zstd:1 to zstd:19",
-                parse=_compression,
+                parse=words.compression,
                 show=lambda level: f"zstd:{level}",
                 pattern="^zstd:(1?[1-9]|10)$",
             ),
@@ -207,11 +151,17 @@ _REPOSITORY = Section(
             name="bandwidth",
             shape=Word(
                 says="a rate: 80 MB/s, 100 Mbit/s",
-                parse=_some(units.rate),
+                parse=words.some(units.rate),
                 pattern=units.RATE_PATTERN,
             ),
-            says="how fast to write to the store at most",
+            says="how fast to write to each store at most",
             absent="no limit",
+        ),
+        Key(
+            name="connections",
+            shape=Number(least=1, most=64),
+            says="how many requests at once to a store of the cloud",
+            absent="8",
         ),
         Key(
             name="verify",
@@ -220,7 +170,8 @@ _REPOSITORY = Section(
             "the host can never do it later",
         ),
     ),
-    later=frozenset({"copies", "durable", "lock"}),
+    later=frozenset({"durable"}),
+    check=_check_repository,
 )
 _ENCRYPTION = Section(
     make=policy.Encryption,
@@ -277,7 +228,7 @@ _SCHEDULE = Section(
         Key(name="forget", shape=_WHEN, says="when to apply the retention", absent="never"),
         Key(
             name="timezone",
-            shape=Word(says="a time zone: Europe/Berlin", parse=zone),
+            shape=Word(says="a time zone: Europe/Berlin", parse=words.zone),
             says="whose clock these times are of",
             absent="the machine's own",
         ),
@@ -308,8 +259,18 @@ _RETENTION = Section(
             shape=_DURATION,
             says="when `forget` may end a run without outcome: longer than any backup takes",
         ),
+        Key(
+            name="lock",
+            shape=Word(
+                says="none, governance or compliance",
+                choices=("none", "governance", "compliance"),
+                parse=lambda text: None if text == "none" else text,
+                show=lambda mode: "none" if mode is None else str(mode),
+            ),
+            says="object lock in stores of the cloud: nobody deletes a backup before its time; "
+            "governance: unless specially allowed",
+        ),
     ),
-    later=frozenset({"lock"}),
     check=_check_retention,
 )
 _OBJECTIVES = Section(
@@ -327,7 +288,7 @@ POLICY = Section(
     keys=(
         Key(
             name="version",
-            shape=Word(says=str(policy.VERSION), parse=_version),
+            shape=Word(says=str(policy.VERSION), parse=words.version),
             says="the version of this kind of file",
         ),
         Key(name="name", shape=_NAME_WORD, says="what people and commands call it"),
@@ -365,6 +326,7 @@ POLICY = Section(
             absent="/var/lib/drkit for root, else below the home folder",
         ),
     ),
+    check=_check_policy,
     later=frozenset(
         {"allowances", "canary", "contacts", "evidence", "group", "hooks", "notify", "verify"}
     ),

@@ -32,9 +32,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
-    store: str
+    store: str  # home: where sessions begin
+    copies: tuple[str, ...] = ()
     compression: int = 3  # zstd's level
     bandwidth: int | None = None  # bytes a second
+    connections: int | None = None
     verify: Verify = "all"
 
 

@@ -17,6 +17,9 @@ Clock = Literal["ended", "stored"]
 _CLOCKS: tuple[Clock, ...] = ("ended", "stored")
 
 
+LockMode = Literal["governance", "compliance"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     keep: timedelta | None = None  # None: everything is kept for ever
@@ -24,6 +27,7 @@ class Rules:
     monthly: int = 0
     yearly: int = 0
     patience: timedelta = _DAY  # how long a session without outcome is left in peace
+    lock: LockMode | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """One policy's backup: what is due, the run lock, the session, and what came of it in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from drkit.model.finding import Finding
 from drkit.model.policy import Policy
 from drkit.model.snapshot import BackupKind, Snapshot
 from drkit.operations import state
+from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
 from drkit.operations.reading import FILES
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_history
@@ -29,7 +30,8 @@ class BackupPlan:
     repository: Repository
     state: Path
     kind: BackupKind | None  # None: what the schedule says
-    apart: tuple[Path, ...] = ()  # never part of a backup: the store, where it is a folder
+    apart: tuple[Path, ...] = ()  # never part of a backup: the stores, where they are folders
+    copies: tuple[CopyTo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +40,22 @@ class Backup:
     reason: str  # why this kind, or why none
     seconds: float = 0
     warnings: tuple[Finding, ...] = ()
+    copies: tuple[Copied, ...] = ()  # those that were behind
 
     @property
-    def error(self) -> DrkitError | None:
+    def errors(self) -> tuple[DrkitError, ...]:
         """What is wrong with a backup that was committed nevertheless."""
+        return (*self._own(), *(not_copied(c) for c in self.copies if c.error is not None))
+
+    def _own(self) -> Iterator[DrkitError]:
         if self.done is None:
-            return None
+            return
         bad = [finding for finding in self.done.findings if finding.level == "fail"]
         if bad:
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            return Tampering(f"{bad[0].message}{more}; a backup was committed", hint=bad[0].hint)
-        if self.done.facts.damaged:
-            return _incomplete(self.done)
-        return None
+            yield Tampering(f"{bad[0].message}{more}; a backup was committed", hint=bad[0].hint)
+        elif self.done.facts.damaged:
+            yield _incomplete(self.done)
 
 
 def _incomplete(done: Done) -> Damaged:
@@ -71,20 +76,27 @@ def run(plan: BackupPlan, system: System) -> Backup:
     domain = domain_id(plan.repository.id, policy.domain_name, FILES)
     folder = state.prepare_domain(plan.state, domain)
     with state.locked(folder, policy.name):
-        snapshots = read_history(plan.repository, domain, policy.encryption.signers).snapshots
+        history = read_history(plan.repository, domain, policy.encryption.signers)
+        snapshots = history.snapshots
         due = _due(plan, snapshots, system)
         odd = () if due.warning is None else (_clock(due.warning),)
+        job = job_of(policy, plan.repository, plan.state)
         if due.kind is None:
-            return Backup(done=None, reason=due.reason, warnings=odd)
+            late = behind(job, plan.copies, history.heads())
+            copies = copy_all(job, late, system)
+            return Backup(done=None, reason=due.reason, warnings=odd, copies=copies)
         kind: BackupKind | None = "full" if due.kind == "full" else None
         begun = system.monotonic()
         done = _capture(
             plan, _session(plan, domain, folder, signer, kind, system), snapshots, system
         )
+        seconds = system.monotonic() - begun
+        copies = copy_all(job, plan.copies, system)
     return Backup(
         done=done,
         reason=due.reason,
-        seconds=system.monotonic() - begun,
+        seconds=seconds,
+        copies=copies,
         warnings=(*odd, *_instead(done, due.kind, snapshots)),
     )
 
@@ -151,6 +163,7 @@ def _session(
         expected_end=schedule.expected_end(policy.schedule, system.now()),
         compression=policy.repository.compression,
         verify=policy.repository.verify,
+        rules=policy.retention,
     )
 
 

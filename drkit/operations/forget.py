@@ -10,12 +10,20 @@ from drkit.model.finding import Finding
 from drkit.repository.expiry import ForgetPlan, Forgetting, look, planned
 from drkit.repository.forgetter import ForgetDone, forget
 from drkit.repository.repository import Repository
+from drkit.stores.locked import lock_until, locked
 from drkit.system import System
+
+# In a copy all comes later than it was made, and a first copy all at once.
+_OF_ARRIVAL = frozenset({"clocks", "surplus"})
 
 
 def plan_forget(repository: Repository, ask: Forgetting, system: System) -> ForgetPlan:
     """Reads, decides, puts nothing. `ForgetPlan` says what goes and why each kept one is kept."""
-    return planned(look(repository, ask), ask, system.now())
+    plan = planned(look(repository, ask), ask, system.now())
+    if not repository.copy:
+        return plan
+    told = tuple(finding for finding in plan.findings if finding.what not in _OF_ARRIVAL)
+    return replace(plan, findings=told)
 
 
 def apply_forget(
@@ -26,7 +34,9 @@ def apply_forget(
     `signer` must be pinned as a maintainer, where anybody is. A refused delete does not stop it: it
     is in `ForgetDone.refused`, told as a warning, and tried again by the next forget.
     """
-    done = forget(repository, plan, ask, signer, system)
+    lock = lock_until(ask.rules, system.now())
+    held = replace(repository, store=locked(repository.store, lock))
+    done = forget(held, plan, ask, signer, system)
     for name, message in done.refused:
         system.tell(Warned(message=f"{name} could not be deleted: {message}"))
     return done

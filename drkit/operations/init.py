@@ -2,24 +2,29 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from drkit.config import load_policy, parse_policy, policy_schema
 from drkit.crypto.recipients import Identity, Recipient
 from drkit.crypto.sign import SignerKey
-from drkit.errors import ConfigError, StoreError, UsageError
+from drkit.errors import ConfigError, UsageError
 from drkit.model.finding import Finding
 from drkit.model.policy import Policy
+from drkit.model.retention import LockMode, Rules
 from drkit.operations import state
+from drkit.operations.copy import fit
 from drkit.operations.key import identity_at, write_identity
-from drkit.repository.repository import create, open_repository, tool
+from drkit.repository.repository import create, join, open_repository, tool
 from drkit.stores.base import Store
-from drkit.stores.probe import probe
+from drkit.stores.locked import lock_until, locked
 from drkit.system import System
 
 SCHEMA = "policy.schema.json"
 IDENTITIES = ("operations", "safe")
+KEEP = timedelta(days=30)  # as the policy will say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,8 @@ class InitPlan:
     state: Path
     recipients: tuple[Recipient, ...]  # empty: identities are made
     single_recipient: bool = False
+    copies: tuple[str, ...] = ()
+    lock: LockMode | None = None
 
     @property
     def policy_path(self) -> Path:
@@ -103,18 +110,14 @@ _NOBODY = (
 )
 
 
-def prepare(plan: InitPlan, store: Store, system: System) -> Ground:
-    """Store, repository and signer; each is joined when it is there."""
-    store.prepare()
-    found = probe(store, system.random_bytes)
-    failed = next((finding for finding in found if finding.level == "fail"), None)
-    if failed is not None:
-        raise StoreError(
-            f"{store.url} is not fit for a repository: {failed.what}: {failed.message}",
-            hint=failed.hint,
-        )
+def prepare(plan: InitPlan, store: Store, copies: Sequence[Store], system: System) -> Ground:
+    """Stores, repository and signer; each is joined when it is there."""
+    found = [finding for one in (store, *copies) for finding in fit(one, plan.lock, system)]
     joined = _is_there(store)
-    repository = create(store, system)
+    rules = Rules(keep=KEEP, lock=plan.lock)
+    repository = create(locked(store, lock_until(rules, system.now())), system)
+    for copy in copies:
+        join(locked(copy, lock_until(rules, system.now())), repository, system)
     folder = state.prepare(plan.state)
     key = state.find_signer(folder)
     return Ground(
@@ -172,8 +175,15 @@ def policy_text(plan: InitPlan, recipients: tuple[Recipient, ...], signer: str) 
         store=_quoted(plan.store),
         recipients=listed,
         single="\n  single_recipient: true" if len(recipients) == 1 else "",
+        copies=_copies(plan.copies),
+        lock=f"\n  lock: {plan.lock}" if plan.lock else "",
         signer=signer,
     )
+
+
+def _copies(urls: tuple[str, ...]) -> str:
+    """Second stores: each gets everything at the end of each backup."""
+    return "".join(["\n  copies:", *(f"\n    - {_quoted(url)}" for url in urls)]) if urls else ""
 
 
 def _quoted(text: str) -> str:
@@ -195,7 +205,7 @@ source:
     # unreadable: warn               # what can't be read no longer fails the backup (exit 8)
 
 repository:
-  store: {store}
+  store: {store}{copies}
   # bandwidth: 80 MB/s
 
 encryption:
@@ -218,5 +228,5 @@ retention:
   keep: 30 days                      # everything younger stays; beyond that, one in each of
   weekly: 8
   monthly: 12
-  yearly: 3
+  yearly: 3{lock}
 """

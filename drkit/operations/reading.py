@@ -15,6 +15,7 @@ from drkit.model.pins import Pins
 from drkit.model.policy import Policy
 from drkit.model.snapshot import Snapshot
 from drkit.model.units import duration
+from drkit.operations.state import memory_folder
 from drkit.repository.base import known_heads
 from drkit.repository.history import History, domains, missing, read_history
 from drkit.repository.manifest import Head
@@ -68,7 +69,7 @@ def domain_of(repository: Repository, policy: Policy, state: Path | None) -> Dom
         pins=policy.encryption.signers,
         name=policy.name,
         policy=policy,
-        state=None if state is None else state / "domains" / id,
+        state=None if state is None else memory_folder(state, id, repository),
     )
 
 

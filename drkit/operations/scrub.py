@@ -1,14 +1,16 @@
 """Reading the repository for damage, at three depths; what is hit is told, and becomes evidence."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drkit.crypto.sign import SignerKey
 from drkit.errors import Damaged, DrkitError, Tampering
+from drkit.model.retention import Rules
 from drkit.repository.evidence_chain import Chain, may_testify
 from drkit.repository.repository import Repository
 from drkit.repository.scrub import Scrub, ScrubResult, run, testimony
+from drkit.stores.locked import evidence_lock, locked
 from drkit.system import System
 
 
@@ -19,6 +21,7 @@ class Witness:
     signer: SignerKey
     state: Path  # drkit's state folder (not a domain's)
     subject: str  # policy/part
+    rules: Rules = field(default_factory=Rules)
 
 
 def scrub(
@@ -59,6 +62,8 @@ def _testified(
 ) -> ScrubResult:
     if not result.faults or by is None or not may_testify(by.signer, ask.pins):
         return result
-    chain = Chain(repository.store, by.state, by.signer, system)
-    record = chain.append("scrub", by.subject, testimony(result), result.heads)
+    store = locked(repository.store, evidence_lock(by.rules, system.now()))
+    chain = Chain(store, by.state, by.signer, system)
+    said = testimony(result, repository.store_id)
+    record = chain.append("scrub", by.subject, said, result.heads)
     return replace(result, evidence=record)

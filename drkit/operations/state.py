@@ -9,6 +9,7 @@ from pathlib import Path
 
 from drkit.crypto.sign import SignerKey, new_signer, signer_from_text, signer_to_text
 from drkit.errors import Busy, ConfigError, DiskError
+from drkit.repository.repository import Repository
 from drkit.system import System
 
 SIGNER = "signer.key"
@@ -68,6 +69,19 @@ def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
         sync_folder(path.parent)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """The old or the new content, whatever happens in between."""
+    new = path.with_name(path.name + ".new")
+    with disk("write", path):
+        with new.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -123,11 +137,22 @@ def domain_folder(folder: Path, domain: str) -> Path:
 
 
 def prepare_domain(folder: Path, domain: str) -> Path:
-    path = domain_folder(prepare(folder), domain)
+    return prepare_below(folder, domain_folder(folder, domain))
+
+
+def prepare_below(folder: Path, path: Path) -> Path:
+    """Each level private: `parents=True` would give them the umask's mode."""
+    prepare(folder)
     with disk("make", path):
-        path.parent.mkdir(mode=0o700, exist_ok=True)  # parents=True would give it the umask's mode
-        path.mkdir(mode=0o700, exist_ok=True)
+        for level in (*reversed(path.relative_to(folder).parents[:-1]), path.relative_to(folder)):
+            (folder / level).mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def memory_folder(folder: Path, domain: str, repository: Repository) -> Path:
+    """What this machine remembers of a domain in one store: of home, the domain's own folder."""
+    home = domain_folder(folder, domain)
+    return home / "copies" / (repository.store_id or "unknown") if repository.copy else home
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from drkit.crypto.sign import SignerKey
 from drkit.errors import ConfigError, DiskError
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
+from drkit.model.retention import Rules
 from drkit.model.snapshot import BackupKind, Facts
 from drkit.repository.cache import Cache
 from drkit.repository.evidence_chain import read_proofs
@@ -38,6 +39,7 @@ class SessionPlan:
     expected_end: datetime | None = None
     compression: int = 3
     verify: str = "sampled"  # all | sampled | none
+    rules: Rules = field(default_factory=Rules)  # how long what is put stays locked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class Base:
     cache: Cache
     why: str  # of a full: why it is one
     findings: tuple[Finding, ...] = ()
+    expected_end: datetime | None = None  # of the generation
 
 
 class _Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,7 @@ def choose_base(
                 id_key=memory.id_key,
                 cache=cache,
                 why="",
+                expected_end=_end_of(history, memory),
             )
     return _full(plan, system, why or harm, harm)
 
@@ -136,7 +140,7 @@ def _harm(
         name = f"{pack.session}-{pack.number:06d}"
         if g.packs.get(name) != pack.size:
             return f"pack {name} of the last backups is missing or cut"
-    if g.id in read_proofs(repository.store, plan.domain, plan.pins, {}).damaged:
+    if g.id in read_proofs(repository, plan.domain, plan.pins, {}).damaged:
         return "a scrub or a drill found the last backups damaged"
     return ""
 
@@ -152,7 +156,13 @@ def _full(plan: SessionPlan, system: System, why: str, harm: str = "") -> Base:
         cache=Cache(plan.state / "cache.sqlite", fresh=True),
         why=why,
         findings=(found,) if harm else (),
+        expected_end=plan.expected_end,
     )
+
+
+def _end_of(history: History, memory: _Memory) -> datetime | None:
+    opened = history.generations[memory.generation].open
+    return None if opened is None else opened.expected_end
 
 
 def _why_full(
@@ -180,6 +190,8 @@ def _why_not_there(plan: SessionPlan, memory: _Memory, g: Generation, system: Sy
     if memory.writer != plan.signer.public_text:
         return "the signing key changed"
     end = None if g.open is None else g.open.expected_end
+    if end is None and plan.rules.lock is not None:
+        return "the generation has no expected end, which a lock needs"
     if end is not None and system.now() > end:
         return "the generation has reached its expected end"
     return ""

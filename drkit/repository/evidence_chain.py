@@ -15,14 +15,16 @@ from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.repository import names
 from drkit.repository.evidence import decode, encode, hash_of, verify_chain
-from drkit.repository.repository import body
+from drkit.repository.history import odd_versions
+from drkit.repository.repository import Repository, body
+from drkit.repository.small import LIMIT, Answer, of, read_smalls
 from drkit.stores.base import Store, Stored
 from drkit.system import System
 
-_LIMIT = 64 << 10
 _HINT = "find out who has rights on the store; the records in the state folder are the other half"
 
-# A record's body may name generations: {"domain", "generation", …} in a list under one of these.
+# A record's body may name generations: {"domain", "generation", "store"?} in a list under one of
+# these; with a store they are of what lies in that one.
 PROVEN = "proven"
 DAMAGED = "damaged"
 
@@ -50,20 +52,27 @@ def may_testify(signer: SignerKey, pins: Pins) -> bool:
     return not pins.verifiers or signer.public in pins.verifiers
 
 
-def read_proofs(store: Store, domain: str, pins: Pins, known: Links) -> Proofs:
+def read_proofs(repository: Repository, domain: str, pins: Pins, known: Links) -> Proofs:
+    """What holds in this store: damage seen in another one is that one's."""
+    store = repository.store
     findings: list[Finding] = []
     proven: list[Said] = []
     damaged: list[Said] = []
     links: list[Link] = []
-    for stored in store.list(names.EVIDENCE):
-        link = _link(store, stored, known, findings)
+    listed = list(store.list(names.EVIDENCE))
+    fit = [s.name for s in listed if s.size <= LIMIT and s.name not in known]
+    answers = read_smalls(store, fit)
+    for stored in listed:
+        findings += odd_versions(stored)
+        link = _link(answers, stored, known, findings)
         if link is None:
             continue
         links.append(link)
         if pins.verifiers and parse_signer(link.record.signer) not in pins.verifiers:
             continue
-        proven += _said(link.record, PROVEN, domain, stored)
-        damaged += _said(link.record, DAMAGED, domain, stored)
+        about = domain, repository.store_id
+        proven += _said(link.record, PROVEN, about, stored)
+        damaged += _said(link.record, DAMAGED, about, stored)
     findings += _chain_findings(links, pins)
     return Proofs(
         proven=_newest(proven),
@@ -72,23 +81,27 @@ def read_proofs(store: Store, domain: str, pins: Pins, known: Links) -> Proofs:
     )
 
 
-def _link(store: Store, stored: Stored, known: Links, findings: list[Finding]) -> Link | None:
+def _link(
+    answers: dict[str, Answer], stored: Stored, known: Links, findings: list[Finding]
+) -> Link | None:
     if stored.name not in known:
-        if stored.size > _LIMIT:
+        if stored.size > LIMIT:
             findings.append(_tampering(f"{stored.name} is larger than evidence can be"))
             return None
         try:
-            known[stored.name] = decode(store.read(stored.name, _LIMIT), stored.name)
+            known[stored.name] = decode(of(answers, stored.name), stored.name)
         except (Damaged, NotFound) as error:
             findings.append(_tampering(error.message))
             return None
     return known[stored.name]
 
 
-def _said(record: Record, key: str, domain: str, stored: Stored) -> Iterator[Said]:
+def _said(record: Record, key: str, about: tuple[str, str], stored: Stored) -> Iterator[Said]:
+    domain, store = about
     said = record.body.get(key)
     for one in said if isinstance(said, list) else ():
-        if isinstance(one, dict) and one.get("domain") == domain:
+        here = isinstance(one, dict) and one.get("store") in (None, store)
+        if here and one.get("domain") == domain:
             generation = one.get("generation")
             if isinstance(generation, str):
                 yield Said(generation=generation, at=record.at, stored=stored.modified)
@@ -184,7 +197,7 @@ class Chain:
             return 1, FIRST
         if last in kept:
             return last + 1, hash_of(self._read_kept(last))
-        return last + 1, decode(self._store.read(self._name(last), _LIMIT), self._name(last)).hash
+        return last + 1, decode(self._store.read(self._name(last), LIMIT), self._name(last)).hash
 
     def _heads(self) -> Iterator[ChainHead]:
         """The newest record of every other chain that is there."""
@@ -197,7 +210,7 @@ class Chain:
         for signer, number in sorted(newest.items())[:100]:
             at = names.evidence(signer, number)
             try:
-                link = decode(self._store.read(at, _LIMIT), at)
+                link = decode(self._store.read(at, LIMIT), at)
             except (Damaged, StoreError):
                 continue
             yield ChainHead(signer=link.record.signer, seq=number, hash=link.hash)
@@ -207,7 +220,7 @@ class Chain:
         try:
             self._store.put(name, body(data))
         except AlreadyExists:
-            if self._store.read(name, _LIMIT) != data:
+            if self._store.read(name, LIMIT) != data:
                 raise Tampering(
                     f"{name} holds another record than this machine made: the chain is forked",
                     hint="does another machine use the same key? each needs its own: drkit key new",

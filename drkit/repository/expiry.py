@@ -109,7 +109,7 @@ def look(repository: Repository, ask: Forgetting, seen: Seen | None = None) -> L
         elif any(leftovers(ask.domain, g)):
             name = names.expired(ask.domain, g.id)
             expired.update((g.id, s.modified) for s in store.list(name) if s.name == name)
-    proofs = read_proofs(store, ask.domain, ask.pins, seen.links)
+    proofs = read_proofs(repository, ask.domain, ask.pins, seen.links)
     return Looked(history=history, lost=lost, proofs=proofs, expired=expired)
 
 

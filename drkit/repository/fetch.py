@@ -2,7 +2,8 @@
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import zstandard
 from blake3 import blake3
@@ -13,11 +14,14 @@ from drkit.repository.cache import Pack
 from drkit.repository.format import HEAD, PACK_MAGIC, RECORD, RECORD_STORED
 from drkit.repository.frame import envelope_of, split_keys
 from drkit.repository.lines import Places
+from drkit.repository.transfer import askers, gathered, is_far
 from drkit.stores.base import Store
 
 _GAP = 64 << 10  # reading over it is cheaper than a request more
+_FAR_GAP = 1 << 20  # the same where a request waits for a network
 _RANGE = 4 << 20
 _HEAD_GUESS = 4096
+_HEADS = 3  # packs of a session that are asked for its envelope before its records are lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,44 @@ class Opening:
     name_of: Callable[[Pack], str]
     unwrap: Callable[[bytes], bytes]  # envelope → its payload
     opener: Callable[[bytes], Opener]  # session key → opener
+    openers: dict[str, Opener] = field(default_factory=dict)  # by session, for all threads
+
+    def prepare(self, packs: Iterable[Pack]) -> None:
+        """Each session's envelope once, before many threads ask for it at the same time."""
+        asked: dict[str, list[Pack]] = {}
+        for pack in packs:
+            if pack.session not in self.openers:
+                asked.setdefault(pack.session, []).append(pack)
+        gathered(list(asked.values()), self._prepare, askers(self.store.lanes))
+
+    def _prepare(self, packs: Sequence[Pack]) -> None:
+        for pack in packs[:_HEADS]:
+            with suppress(Damaged):  # told with the files that it hits
+                self.opener_of(pack)
+                return
+
+    def opener_of(self, pack: Pack) -> Opener:
+        """One envelope a session, as its packs all carry the same."""
+        known = self.openers.get(pack.session)
+        if known is not None:
+            return known
+        head = bytearray(min(_HEAD_GUESS, pack.size))
+        self.read(pack, 0, memoryview(head))
+        if len(head) >= HEAD.size:
+            length = HEAD.unpack_from(head)[1]
+            if HEAD.size + length > len(head) and HEAD.size + length <= min(pack.size, 1 << 17):
+                head = bytearray(HEAD.size + length)
+                self.read(pack, 0, memoryview(head))
+        try:
+            keys = split_keys(self.unwrap(envelope_of(bytes(head), PACK_MAGIC)))
+        except (Damaged, KeyMissing) as error:  # the same key has opened the manifest
+            name = self.name_of(pack)
+            raise Damaged(f"the head of {name} is not what was sealed: {error}") from error
+        opener = self.openers[pack.session] = self.opener(keys.session_key)
+        return opener
+
+    def read(self, pack: Pack, start: int, view: memoryview) -> None:
+        part_of(self.store, self.name_of(pack), pack.size, start, view)
 
 
 class Fetcher:
@@ -41,21 +83,21 @@ class Fetcher:
         self._packed = memoryview(mmap.mmap(-1, RECORD_STORED))
         self._out = memoryview(mmap.mmap(-1, RECORD))
         self._zstd = zstandard.ZstdDecompressor()
-        self._openers: dict[str, Opener] = {}
+        self._gap = _FAR_GAP if is_far(opening.store.lanes) else _GAP
 
     def records(
         self, pack: Pack, indexes: Sequence[int]
     ) -> Iterator[tuple[int, memoryview | Damaged]]:
         """Plaintexts in the order of their place in the pack; each view is valid until the next."""
         try:
-            opener = self._opener(pack)
+            opener = self._opening.opener_of(pack)
         except Damaged as damage:
             yield from ((i, damage) for i in indexes)
             return
         for start, end, group in self._ranges(indexes):
             view = self._range[: end - start]
             try:
-                self._read(pack, start, view)
+                self._opening.read(pack, start, view)
             except Damaged as damage:
                 yield from ((i, damage) for i in group)
                 continue
@@ -77,7 +119,7 @@ class Fetcher:
         start = end = 0
         for i in indexes:
             at, stored = places.at[i], places.stored[i]
-            if group and (at - end > _GAP or at + stored - start > _RANGE):
+            if group and (at - end > self._gap or at + stored - start > _RANGE):
                 yield start, end, group
                 group = []
             if not group:
@@ -86,29 +128,6 @@ class Fetcher:
             end = at + stored
         if group:
             yield start, end, group
-
-    def _opener(self, pack: Pack) -> Opener:
-        """One envelope a session, as its packs all carry the same."""
-        known = self._openers.get(pack.session)
-        if known is not None:
-            return known
-        head = bytearray(min(_HEAD_GUESS, pack.size))
-        self._read(pack, 0, memoryview(head))
-        if len(head) >= HEAD.size:
-            length = HEAD.unpack_from(head)[1]
-            if HEAD.size + length > len(head) and HEAD.size + length <= min(pack.size, 1 << 17):
-                head = bytearray(HEAD.size + length)
-                self._read(pack, 0, memoryview(head))
-        try:
-            keys = split_keys(self._opening.unwrap(envelope_of(bytes(head), PACK_MAGIC)))
-        except (Damaged, KeyMissing) as error:  # the same key has opened the manifest
-            name = self._opening.name_of(pack)
-            raise Damaged(f"the head of {name} is not what was sealed: {error}") from error
-        opener = self._openers[pack.session] = self._opening.opener(keys.session_key)
-        return opener
-
-    def _read(self, pack: Pack, start: int, view: memoryview) -> None:
-        part_of(self._opening.store, self._opening.name_of(pack), pack.size, start, view)
 
     def _open(
         self, opener: Opener, pack: Pack, i: int, view: memoryview, start: int

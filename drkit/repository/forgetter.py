@@ -167,8 +167,16 @@ class _Run:
         return [name.session for name in parsed if name is not None and name.session is not None]
 
     def _fence(self, generation: str, session: str, reason: str) -> None:
-        """What is there first counts: a commit is honoured, another fence is as good."""
-        fence = Fence(reason=reason, by=self._signer.public_text, at=self._system.now())
+        """What is there first counts: a commit is honoured, another fence is as good.
+
+        It speaks for this store alone: of two that went apart, each holds sessions of the other.
+        """
+        fence = Fence(
+            reason=reason,
+            by=self._signer.public_text,
+            at=self._system.now(),
+            scope=self._repository.store_id or None,
+        )
         data = encode(fence, self._where(generation, session), self._signer)
         name = names.outcome(self._ask.domain, generation, session)
         if put_if_absent(self._store, name, data):

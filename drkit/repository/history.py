@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 
 from drkit.crypto.sign import signer_text
-from drkit.errors import Damaged, NotFound, StoreError
+from drkit.errors import Damaged, NotFound
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
@@ -23,11 +23,12 @@ from drkit.repository.signed import (
     decode,
     decode_outcome,
 )
-from drkit.stores.base import Store, Stored
+from drkit.repository.small import Answer, of, read_smalls
+from drkit.stores.base import Stored
 
-_LIMIT = 64 << 10
 Heads = tuple[tuple[str, str], ...]  # generation and hash of commits
 _CLOCKS_APART = timedelta(hours=1)
+_KEPT = frozenset({"open", "begin", "outcome", "closed", "expired", "evidence"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,9 +81,9 @@ def read_history(repository: Repository, domain: str, pins: Pins) -> History:
     history = History(domain=domain)
     for stored in repository.store.list(names.generations(domain)):
         _sort_in(history, stored)
-    for generation in history.generations.values():
-        _read_generation(repository, history, generation, pins)
-    _check_chain(history)
+        history.findings += odd_versions(stored)
+    _read(repository, history, pins)
+    _check_chain(history, copy=repository.copy)
     return history
 
 
@@ -91,9 +92,8 @@ def read_generation(repository: Repository, domain: str, id: str, pins: Pins) ->
     history = History(domain=domain)
     for stored in repository.store.list(names.generation(domain, id)):
         _sort_in(history, stored)
-    generation = history.generations.get(id) or Generation(id=id)
-    _read_generation(repository, history, generation, pins)
-    return generation
+    _read(repository, history, pins)
+    return history.generations.get(id) or Generation(id=id)
 
 
 def domains(repository: Repository) -> list[str]:
@@ -133,75 +133,97 @@ def _sort_in(history: History, stored: Stored) -> None:
             pass
 
 
-def _read_generation(repository: Repository, history: History, g: Generation, pins: Pins) -> None:
-    where = Where(repository=repository.id, domain=history.domain, generation=g.id)
+def odd_versions(stored: Stored) -> Iterator[Finding]:
+    """Packs and manifests are a scrub's to look at: a forget deletes them one day."""
+    name = names.parse(stored.name)
+    if stored.odd and name is not None and name.kind in _KEPT:
+        yield _tampering(f"{stored.name} {stored.odd}, and drkit puts it once and never deletes it")
+
+
+def _read(repository: Repository, history: History, pins: Pins) -> None:
+    wanted = [name for g in history.generations.values() for name in _small(history.domain, g)]
+    source = _Source(
+        repository=repository.id,
+        copy=repository.copy,
+        pins=pins,
+        answers=read_smalls(repository.store, wanted),
+    )
+    for generation in history.generations.values():
+        _read_generation(source, history, generation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    repository: str
+    copy: bool
+    pins: Pins
+    answers: dict[str, Answer]
+
+    def get(self, name: str) -> bytes:
+        return of(self.answers, name)
+
+
+def _small(domain: str, g: Generation) -> Iterator[str]:
     if g.opened is not None:
-        g.open = _opened(repository, history, where, pins)
+        yield names.opened(domain, g.id)
     if g.closed:
-        _maintained(repository, history, Closed, where, pins)
+        yield names.closed(domain, g.id)
     if g.swept:
-        g.expired = _maintained(repository, history, Expired, where, pins)
+        yield names.expired(domain, g.id)
+    yield from (stored.name for stored in g.outcomes.values())
+
+
+def _read_generation(source: _Source, history: History, g: Generation) -> None:
+    where = Where(repository=source.repository, domain=history.domain, generation=g.id)
+    if g.opened is not None:
+        g.open = _opened(source, history, where)
+    if g.closed:
+        _maintained(source, history, Closed, where)
+    if g.swept:
+        g.expired = _maintained(source, history, Expired, where)
     for session, stored in g.outcomes.items():
-        _outcome(repository, history, g, session, stored, pins)
+        _outcome(source, history, g, session, stored)
 
 
-def _small(store: Store, name: str) -> bytes:
-    """One object too large must not keep everything else from being listed."""
-    try:
-        return store.read(name, _LIMIT)
-    except NotFound:
-        raise
-    except StoreError as error:
-        if error.transient or (size := store.size(name)) <= _LIMIT:
-            raise
-        raise Damaged(f"{name} has {size} bytes, more than drkit ever gives it") from error
-
-
-def _opened(repository: Repository, history: History, where: Where, pins: Pins) -> Open | None:
+def _opened(source: _Source, history: History, where: Where) -> Open | None:
     name = names.opened(where.domain, where.generation or "")
     try:
-        found, public = decode(Open, _small(repository.store, name), where)
+        found, public = decode(Open, source.get(name), where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(f"{name}: {error.message}"))
         return None
-    if pins.writers and public not in pins.writers:
+    if source.pins.writers and public not in source.pins.writers:
         history.findings.append(_foreign(f"generation {where.generation}", public))
         return None
     return found
 
 
 def _maintained(
-    repository: Repository,
-    history: History,
-    cls: type[Closed] | type[Expired],
-    where: Where,
-    pins: Pins,
+    source: _Source, history: History, cls: type[Closed] | type[Expired], where: Where
 ) -> bool:
     """Whether a pinned maintainer said so; without pins, whether it is signed at all."""
     kind = cls.__name__.lower()
     name = f"{names.generation(where.domain, where.generation or '')}{kind}"
     try:
-        _, public = decode(cls, _small(repository.store, name), where)
+        _, public = decode(cls, source.get(name), where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(f"{name}: {error.message}"))
         return False
-    if pins.maintainers and public not in pins.maintainers:
+    if source.pins.maintainers and public not in source.pins.maintainers:
         history.findings.append(_foreign(f"`{kind}` of generation {where.generation}", public))
         return False
     return True
 
 
 def _outcome(
-    repository: Repository,
-    history: History,
-    g: Generation,
-    session: str,
-    stored: Stored,
-    pins: Pins,
+    source: _Source, history: History, g: Generation, session: str, stored: Stored
 ) -> None:
-    where = Where(repository=repository.id, domain=history.domain, generation=g.id, session=session)
+    where = Where(
+        repository=source.repository, domain=history.domain, generation=g.id, session=session
+    )
+    pins = source.pins
     try:
-        data = _small(repository.store, stored.name)
+        data = source.get(stored.name)
         found, public = decode_outcome(data, where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(f"{stored.name}: {error.message}"))
@@ -212,17 +234,18 @@ def _outcome(
     elif isinstance(found, Fence):
         g.fences[session] = found
     else:
-        _check_clocks(history, session, stored, found)
+        if not source.copy:  # there it may have come any time later
+            _check_clocks(history, session, stored, found)
         recipients = () if g.open is None else g.open.recipients
         g.commits[session] = replace(
-            _snapshot(where, stored, found, data),
+            snapshot_of(where, stored.modified, found, data),
             signer=signer_text(public),
             pinned=bool(trusted),
             recipients=recipients,
         )
 
 
-def _snapshot(where: Where, stored: Stored, commit: Commit, data: bytes) -> Snapshot:
+def snapshot_of(where: Where, stored: datetime, commit: Commit, data: bytes) -> Snapshot:
     return Snapshot(
         domain=where.domain,
         generation=where.generation or "",
@@ -231,7 +254,7 @@ def _snapshot(where: Where, stored: Stored, commit: Commit, data: bytes) -> Snap
         parent=commit.parent,
         begun=commit.begun,
         ended=commit.ended,
-        stored=stored.modified,
+        stored=stored,
         facts=commit.facts,
         hash=hashlib.sha256(data).hexdigest(),
         heads=commit.heads,
@@ -277,18 +300,28 @@ def _in_order(commits: Iterable[Snapshot]) -> Iterator[Snapshot]:
                 heappush(ready, (known[hash].ended, known[hash].session, hash))
 
 
-def _check_chain(history: History) -> None:
-    """A commit that another one names and the store doesn't hold was taken away."""
+def _check_chain(history: History, *, copy: bool) -> None:
+    """A commit that another one names and the store doesn't hold was taken away, or not copied."""
     held = {s.hash for s in history.commits}
     for snapshot in history.commits:
         for generation, hash in snapshot.heads:
-            if hash not in held:
-                history.findings.append(
-                    _tampering(
-                        f"a backup of generation {generation} that session {snapshot.session} "
-                        "had seen is gone, and drkit never deletes one"
-                    )
-                )
+            if hash in held:
+                continue
+            what = f"a backup of generation {generation} that session {snapshot.session} had seen"
+            history.findings.append(
+                _not_copied(what)
+                if copy
+                else _tampering(f"{what} is gone, and drkit never deletes one")
+            )
+
+
+def _not_copied(what: str) -> Finding:
+    return Finding(
+        level="warn",
+        what="not copied",
+        message=f"{what} is not in this copy",
+        hint="drkit copy catches up, where the first store still has it",
+    )
 
 
 def _tampering(message: str) -> Finding:

@@ -114,10 +114,13 @@ class Layout:
         for (line,) in self._db.execute(f"select line from entries where {where}"):  # noqa: S608  fixed words
             yield decode_entry(line)
 
+    def packs(self) -> list[int]:
+        return [int(row[0]) for row in self._db.execute("select distinct pack from pieces")]
+
     def loads(self, threads: int) -> Iterator[Load]:
         """Packs far apart for threads that run side by side: neighbours hold the same folders, and
         two threads that make files in one folder wait for each other."""
-        packs = [int(row[0]) for row in self._db.execute("select distinct pack from pieces")]
+        packs = self.packs()
         stride = -(-len(packs) // threads) or 1
         for pack in (p for start in range(stride) for p in packs[start::stride]):
             rows = self._db.execute(

@@ -5,6 +5,7 @@ import hashlib
 import mmap
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from drkit.repository.format import (
     encode_rows,
     padme,
 )
-from drkit.stores.base import Body
+from drkit.stores.base import Body, Store
 
 _STAGE = 1 << 20  # what is written at once
 _BLOCK = 4096
@@ -54,6 +55,17 @@ def nameless(folder: Path) -> int:
         ) from error
 
 
+def waiting_room(store: Store, spool: Path) -> tuple[Path, bool]:
+    """On the store's own disk where it has one: then a pack is put by a link. Else it is sent."""
+    own = store.staging()
+    folder = own or spool
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"no folder {folder} for what is sent: {error.strerror}") from error
+    return folder, own is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A complete object in a nameless file, not yet put."""
@@ -74,6 +86,8 @@ class PackWriter:
     compressor: zstandard.ZstdCompressor
     staging: mmap.mmap
     limit: int | None = PACK_TARGET
+    direct: bool = True  # past the page cache, which saves a fifth of the time; unless it is read
+    # again right away, to be sent: then it may well be gone before the kernel writes it at all
     _fd: int = -1
     _direct: int = -1
     _fill: int = 0
@@ -85,10 +99,9 @@ class PackWriter:
 
     def __post_init__(self) -> None:
         self._fd = nameless(self.folder)
-        try:  # past the page cache, which saves a fifth of the time; where refused, through it
-            self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_DIRECT)
-        except OSError:
-            self._direct = -1
+        if self.direct:
+            with suppress(OSError):  # a file system that refuses it: through the cache
+                self._direct = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_DIRECT)
         self._view = memoryview(self.staging)
         self._stage(HEAD.pack(self.magic, len(self.envelope)) + self.envelope)
 

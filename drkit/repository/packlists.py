@@ -12,6 +12,7 @@ from drkit.errors import Damaged, NotFound, StoreError
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
 from drkit.repository.history import Generation
+from drkit.repository.transfer import askers, gathered
 from drkit.stores.base import Store
 
 LIMIT = 64 << 20  # names some 500,000 packs, 16 TiB
@@ -61,14 +62,13 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 def read_packlists(store: Store, generation: Generation, known: Known) -> dict[str, Read]:
     """Of every commit that counts; `known` saves reading one twice."""
-    found: dict[str, Read] = {}
-    for session, snapshot in generation.commits.items():
-        key = (generation.id, session)
-        read = known.get(key) or _read(store, snapshot)
-        if isinstance(read, Packlist):
-            known[key] = read
-        found[session] = read
-    return found
+    new = [s for s in generation.commits if (generation.id, s) not in known]
+    answers = gathered(new, lambda s: _read(store, generation.commits[s]), askers(store.lanes))
+    read = dict(zip(new, answers, strict=True))
+    for session, answer in read.items():
+        if isinstance(answer, Packlist):
+            known[generation.id, session] = answer
+    return {s: read.get(s) or known[generation.id, s] for s in generation.commits}
 
 
 def listing_faults(generation: Generation, lists: Mapping[str, Read]) -> list[Fault]:

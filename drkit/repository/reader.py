@@ -26,7 +26,7 @@ from drkit.repository.format import HEAD, MANIFEST_MAGIC, RECORD, TAIL
 from drkit.repository.frame import Keys, blocks, envelope_of, rows_of, split_keys
 from drkit.repository.layout import Layout, Load
 from drkit.repository.lines import Lines, Places, split_lines
-from drkit.repository.transfer import RESTORERS, parallel
+from drkit.repository.transfer import parallel, readers
 from drkit.repository.tree import TreeWriter
 from drkit.stores.base import Store
 from drkit.system import System
@@ -144,6 +144,7 @@ class SnapshotReader:
             name_of=lambda p: names.pack(snapshot.domain, snapshot.generation, p.session, p.number),
             unwrap=lambda envelope: self._unwrap(envelope, snapshot),
             opener=self._opener,
+            openers={snapshot.session: self._manifest_opener},
         )
 
     def stream(self, entry: Entry) -> BinaryIO:
@@ -202,17 +203,26 @@ class _Restore:
                 writer.make_folder(folder.path)
             for entry in self._layout.unwritten():
                 writer.create(entry)
-            opening = self._reader.opening()
-            parallel(self._layout.loads(RESTORERS), lambda: _Worker(self, opening, self._writer()))
+            self._write(self._reader.opening())
             self._end(writer, top)
         self._system.tell(Finished(task=task))
         self._report()
 
-    def _writer(self) -> TreeWriter:
+    def _write(self, opening: Opening) -> None:
+        threads = readers(opening.store.lanes)
+        opening.prepare(opening.places.packs[pack] for pack in self._layout.packs())
+        parallel(
+            self._layout.loads(threads),
+            lambda: _Worker(self, opening, self._writer(threads)),
+            threads,
+        )
+
+    def _writer(self, among: int = 1) -> TreeWriter:
         return TreeWriter(
             self._root,
             as_root=self._as_root,
             warn=lambda message: self._system.tell(Warned(message=message)),
+            among=among,
         )
 
     def _check_room(self) -> None:

@@ -38,6 +38,7 @@ class Repository:
     id: str
     document: bytes
     store_id: str
+    copy: bool = False  # a second store, as whoever opened it knows: sessions begin elsewhere
 
     @property
     def raw_id(self) -> bytes:
@@ -67,11 +68,49 @@ def create(store: Store, system: System) -> Repository:
         created=time_text(system.now()),
     )
     put_if_absent(store, names.REPOSITORY, msgspec.json.encode(document) + b"\n")
+    return _furnished(store, system)
+
+
+def join(store: Store, source: Repository, system: System) -> Repository:
+    """Make an empty store a copy of the source's repository; the same one is opened."""
+    if not _holds_document(store):
+        _refuse_headless(store)
+        put_if_absent(store, names.REPOSITORY, source.document)
+    there = open_repository(store)
+    if there.id != source.id:
+        raise ConfigError(
+            f"{store.url} holds repository {there.id}, not {source.id} of {source.store.url}",
+            hint="a copy needs a place of its own: give another address; nothing was changed",
+        )
+    return _furnished(store, system)
+
+
+def _furnished(store: Store, system: System) -> Repository:
+    """What a killed run did not get to put is put now; nothing that is there is touched."""
     store_id = {"id": system.random_bytes(16).hex()}
     put_if_absent(store, names.STORE, msgspec.json.encode(store_id) + b"\n")
     put_if_absent(store, names.FORMAT, tool("FORMAT.md"))
     put_if_absent(store, names.RESTORE, tool("restore.py"))
     return open_repository(store)
+
+
+def _holds_document(store: Store) -> bool:
+    try:
+        store.size(names.REPOSITORY)
+    except NotFound:
+        return False
+    return True
+
+
+def _refuse_headless(store: Store) -> None:
+    """Backups without their repository.json: nobody knows whose they are."""
+    for prefix in (names.DOMAINS, names.EVIDENCE):
+        if next(iter(store.list(prefix)), None) is not None:
+            raise ConfigError(
+                f"{store.url} holds objects of a repository, and no {names.REPOSITORY}",
+                hint=f"if they are of this one, put its {names.REPOSITORY} there by hand; "
+                "else give another address",
+            )
 
 
 def tool(name: str) -> bytes:

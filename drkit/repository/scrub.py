@@ -102,7 +102,7 @@ def run(repository: Repository, ask: Scrub, system: System) -> ScrubResult:
         since = progress.began
     gone = _settle(repository, ask, parts)
     hits = [h for part in parts if part.faults for h in _hits(repository, ask, part, system)]
-    proofs = read_proofs(repository.store, ask.domain, ask.pins, {})
+    proofs = read_proofs(repository, ask.domain, ask.pins, {})
     return ScrubResult(
         level=ask.level,
         domain=ask.domain,
@@ -126,11 +126,12 @@ def run(repository: Repository, ask: Scrub, system: System) -> ScrubResult:
     )
 
 
-def testimony(result: ScrubResult) -> dict[str, object]:
-    """The body of the evidence: what was read, and which generations are hit."""
+def testimony(result: ScrubResult, store: str) -> dict[str, object]:
+    """The body of the evidence: what was read, and which generations are hit, in that store."""
     hurt = sorted({fault.generation for fault in result.faults})
+    about = {"domain": result.domain} | ({"store": store} if store else {})
     return {
-        DAMAGED: [{"domain": result.domain, "generation": g} for g in hurt],
+        DAMAGED: [about | {"generation": g} for g in hurt],
         "level": result.level,
         "objects": result.objects,
         "bytes": result.bytes,

@@ -7,25 +7,16 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from mmap import mmap
-from pathlib import Path
 
 import msgspec
-import zstandard
 
 from drkit.crypto.recipients import seal_envelope
-from drkit.crypto.seal import Opener, Sealer
 from drkit.errors import AlreadyExists, Busy, Damaged, DiskError, StoreError
 from drkit.model.finding import Finding
 from drkit.model.snapshot import Facts
 from drkit.repository import names
 from drkit.repository.base import Base, Done, SessionPlan, choose_base, known_heads, remember
-from drkit.repository.format import (
-    FORMAT,
-    MANIFEST_MAGIC,
-    PACK_MAGIC,
-    PACK_TARGET,
-)
+from drkit.repository.format import FORMAT
 from drkit.repository.history import (
     Generation,
     History,
@@ -36,14 +27,15 @@ from drkit.repository.history import (
 )
 from drkit.repository.manifest import Head, ManifestWriter, write_lines
 from drkit.repository.outcome import fenced, put_outcome
-from drkit.repository.pack import Finished, PackWriter, discard, staging_buffer
-from drkit.repository.recheck import Recheck
+from drkit.repository.pack import Finished, discard
+from drkit.repository.packing import Packing
 from drkit.repository.repository import Repository, body, tool
 from drkit.repository.save import Hand
 from drkit.repository.signed import Begin, Commit, Open, Where, encode
-from drkit.repository.transfer import Sealing, Tools
+from drkit.repository.transfer import Sealing
 from drkit.source import Source
 from drkit.stores.base import Body
+from drkit.stores.locked import lock_until, locked
 from drkit.system import System
 
 _LOOK_AGAIN = 4 << 20
@@ -84,19 +76,28 @@ class Session:
         self, repository: Repository, plan: SessionPlan, base: Base, system: System
     ) -> None:
         self._repository = repository
-        self._store = repository.store
+        self._store = locked(repository.store, lock_until(plan.rules, base.expected_end))
         self._plan = plan
         self._base = base
         self._system = system
         self._cache = base.cache
         self.id = system.random_bytes(16).hex()
         self._begun = system.now()
-        self._session_key = system.random_bytes(32)
-        self._envelope = seal_envelope(self._session_key + base.id_key, plan.recipients)
+        session_key = system.random_bytes(32)
+        self._packing = Packing(
+            session=self.id,
+            session_key=session_key,
+            id_key=base.id_key,
+            envelope=seal_envelope(session_key + base.id_key, plan.recipients),
+            ids=(repository.raw_id, bytes.fromhex(plan.domain)),
+            compression=plan.compression,
+            verify=plan.verify,
+            store=self._store,
+            spool=plan.state / "spool",
+        )
         self._numbers = itertools.count()
         self._sent: list[_Sent] = []
         self._added = 0
-        self._ids = (repository.raw_id, bytes.fromhex(plan.domain))
         self._hand: Hand | None = None
         self._written: Finished | None = None
 
@@ -181,7 +182,12 @@ class Session:
     # 3
     def packs(self, source: Source) -> Facts:
         random = self._system.random_bytes
-        sealing = Sealing(make_tools=self._tools, put=self._put_pack, random_bytes=random)
+        sealing = Sealing(
+            make_tools=self._packing.tools,
+            put=self._put_pack,
+            random_bytes=random,
+            lanes=self._store.lanes,
+        )
         with sealing:
             hand = self._hand = Hand(self._cache, sealing, self._base.id_key, self._drain)
             facts = source.capture(hand)
@@ -189,38 +195,6 @@ class Session:
             sealing.finish()
         self._drain()
         return facts
-
-    def _tools(self) -> Tools:
-        compressor = zstandard.ZstdCompressor(level=self._plan.compression)
-        staging = staging_buffer()
-        opener = Opener(self._session_key, *self._ids)
-        return Tools(
-            open_pack=lambda: self._writer(PACK_MAGIC, PACK_TARGET, compressor, staging),
-            check=Recheck(self._plan.verify, opener, self._base.id_key),
-        )
-
-    def _writer(
-        self, magic: bytes, limit: int | None, compressor: zstandard.ZstdCompressor, staging: mmap
-    ) -> PackWriter:
-        return PackWriter(
-            session=self.id,
-            magic=magic,
-            envelope=self._envelope,
-            sealer=Sealer(self._session_key, *self._ids),
-            folder=self._staging(),
-            compressor=compressor,
-            staging=staging,
-            limit=limit,
-        )
-
-    def _staging(self) -> Path:
-        """On the store's own disk where it has one: then a pack is put by a link."""
-        folder = self._store.staging() or self._plan.state / "spool"
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise DiskError(f"no folder {folder} for packs: {error.strerror}") from error
-        return folder
 
     def _put_pack(self, pack: Finished) -> None:
         """A name that foreign bytes have taken: the next number."""
@@ -277,8 +251,7 @@ class Session:
 
     def _write_manifest(self, facts: Facts) -> Body:
         """In a nameless file: the body's descriptor stays open until the session ends."""
-        compressor = zstandard.ZstdCompressor(level=self._plan.compression)
-        pack = self._writer(MANIFEST_MAGIC, None, compressor, staging_buffer())
+        pack = self._packing.manifest()
         try:
             cache = self._cache
             writer = ManifestWriter(pack, self._base.id_key, self._nonce)

@@ -83,7 +83,7 @@ class Fence:
     reason: str
     by: str
     at: datetime
-    scope: str | None = None  # at a copy: that store's id, and it means "not here"
+    scope: str | None = None  # the id of the store for which alone it speaks: "not here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

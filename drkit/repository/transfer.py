@@ -1,9 +1,10 @@
 """The only threads: sealing workers, putters that send packs, the restore pool."""
 
+import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,9 +15,27 @@ from drkit.repository.format import RECORD
 from drkit.repository.pack import Finished, PackWriter, discard
 
 T = TypeVar("T")
+R = TypeVar("R")
 _WAIT = 0.2  # a blocked hand-over looks this often whether another thread has failed
 WORKERS = max(2, min(8, os.cpu_count() or 2))  # two open packs at least hide chunk lengths
 RESTORERS = min(16, (os.cpu_count() or 2) + 1)  # one more than cores: a writer sleeps
+_PUTTERS = 2  # while one waits for the disk or the answer, the other has something to send
+_NEAR = 2  # lanes of a store that answers at once
+
+
+def readers(lanes: int) -> int:
+    """Threads that read packs: over a network most of them wait for answers."""
+    return max(RESTORERS, lanes)
+
+
+def askers(lanes: int) -> int:
+    """Threads that ask for small objects: a local file is read before a thread has woken up."""
+    return lanes if is_far(lanes) else 1
+
+
+def is_far(lanes: int) -> bool:
+    """Whether a store answers over a network."""
+    return lanes > _NEAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +144,14 @@ class Sealing:
         make_tools: Callable[[], Tools],
         put: Callable[[Finished], None],
         random_bytes: Callable[[int], bytes],
+        lanes: int = _PUTTERS,
     ) -> None:
         self._make_tools = make_tools
         self._random = random_bytes
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._workers: list[_Crew[Job]] = [_Crew(1, 2) for _ in range(WORKERS)]
-        self._putters: _Crew[Finished] = _Crew(2, 2, discard)
+        # what waits lies in nameless files: a slow store costs room on a disk, and no memory
+        self._putters: _Crew[Finished] = _Crew(max(_PUTTERS, lanes), 2, discard)
         self._put = put
 
     def __enter__(self) -> Self:
@@ -253,3 +274,41 @@ def parallel(
         crew.join()
     finally:
         crew.drop()
+
+
+def gathered(items: Sequence[T], ask: Callable[[T], R], threads: int) -> list[R]:
+    """The answers in the order of the items; the first error, once all threads have stopped."""
+    if min(threads, len(items)) <= 1:
+        return [ask(item) for item in items]
+    answers: dict[int, R] = {}
+    failed: list[BaseException] = []
+    places = itertools.count()
+
+    def work() -> None:
+        try:
+            while not failed and (i := next(places)) < len(items):
+                answers[i] = ask(items[i])
+        except BaseException as error:  # noqa: BLE001  carried to the thread that waits
+            failed.append(error)
+
+    _side_by_side(work, min(threads, len(items)), failed)
+    if failed:
+        raise failed[0]
+    return [answers[i] for i in range(len(items))]
+
+
+def _side_by_side(work: Callable[[], None], count: int, failed: list[BaseException]) -> None:
+    """In this thread too, which a signal may reach at any time: then all are told to stop."""
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count - 1)]
+    try:
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        failed.insert(0, error)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        raise

@@ -17,8 +17,8 @@ from typing import Self
 from drkit.errors import Damaged, DiskError
 from drkit.model.entry import Entry, native
 
-_FOLDERS = 64
-_FILES = 16
+_FOLDERS = (384, 8, 64)  # held open by all threads together; by one, at least and at most:
+_FILES = (96, 4, 16)  # a process may have 1,024 files open, and a store has its connections
 _BEHIND = 8 << 20  # written pages are sent to the disk and dropped this far behind
 _SYNC_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 _SYNC_ALL = 7
@@ -28,7 +28,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class TreeWriter:
     """Owned by one thread: its own open folders and files."""
 
-    def __init__(self, root: Path, *, as_root: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, *, as_root: bool, warn: Callable[[str], None], among: int = 1
+    ) -> None:
+        self._most_folders, self._most_files = _share(_FOLDERS, among), _share(_FILES, among)
         self._root = root
         self._as_root = as_root
         self._warn = warn
@@ -87,7 +90,7 @@ class TreeWriter:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         fd = os.open(native(name), flags, dir_fd=self._folder(parent))
         self._folders[path] = fd
-        if len(self._folders) > _FOLDERS:
+        if len(self._folders) > self._most_folders:
             os.close(self._folders.popitem(last=False)[1])
         return fd
 
@@ -164,7 +167,7 @@ class TreeWriter:
         folder, name = self._place(path)
         fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=folder)
         self._files[path] = fd
-        if len(self._files) > _FILES:
+        if len(self._files) > self._most_files:
             os.close(self._files.popitem(last=False)[1])
         return fd
 
@@ -227,6 +230,11 @@ class TreeWriter:
                 os.fsync(parent)
             finally:
                 os.close(parent)
+
+
+def _share(bounds: tuple[int, int, int], among: int) -> int:
+    all_together, least, most = bounds
+    return max(least, min(most, all_together // among))
 
 
 def _write_at(fd: int, view: memoryview, offset: int) -> None:

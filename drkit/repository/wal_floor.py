@@ -65,7 +65,7 @@ def unneeded(listed: Iterable[str], limit: int, wanted: Needs) -> list[str]:
     limit = min(limit, wanted.limit)
     gone: list[tuple[bool, str]] = []
     for name, said in parsed:
-        span = _span(said, wanted.segment)
+        span = span_of(said, wanted.segment)
         if span is None or span[1] > limit or _on_island(span, wanted.islands):
             continue
         if said.kind == "piece" and said.file not in whole:
@@ -74,7 +74,7 @@ def unneeded(listed: Iterable[str], limit: int, wanted: Needs) -> list[str]:
     return [name for _, name in sorted(gone)]
 
 
-def _span(said: Name, size: int) -> tuple[int, int] | None:
+def span_of(said: Name, size: int) -> tuple[int, int] | None:
     """Where in the WAL the file lies; None for what never goes."""
     file = said.file
     if said.kind not in {"wal", "piece", "conflict"} or file is None or file.endswith(".history"):

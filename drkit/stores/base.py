@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from drkit.errors import StoreError
+from drkit.model.retention import LockMode
 
 _PART = r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,254}"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
@@ -28,9 +29,20 @@ def check_prefix(prefix: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
+    """What a listing says; in a bucket with versions, always of an object's oldest version."""
+
     name: str
     size: int
     modified: datetime  # by the store's own clock, aware
+    odd: str = ""  # what drkit never does: "hidden by a later delete", "has 2 versions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """The store itself refuses to delete or change the object before that time."""
+
+    mode: LockMode
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +56,7 @@ class Body:
     sha256: bytes
     data: bytes | None = None
     fd: int | None = None
+    lock: Lock | None = None  # set for stores that have `locks`, and for no others
 
     def pieces(self, length: int = 1 << 20) -> Iterator[bytes]:
         if self.data is not None:
@@ -54,13 +67,25 @@ class Body:
             yield os.pread(self.fd, min(length, self.size - offset), offset)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a store of the cloud needs to know beyond its URL."""
+
+    connections: int | None = None  # requests at once; None: what suits its kind
+    google_credentials: str | None = None  # GOOGLE_APPLICATION_CREDENTIALS: a file
+    first_byte: float = 30.0  # seconds to connect, and of silence while bytes are awaited
+    whole: float = 600.0  # seconds for one request with its body
+
+
 class Store(Protocol):
     """Names are relative, of [A-Za-z0-9._+-] parts joined by '/', none with a dot first.
 
     Errors are NotFound, AlreadyExists, StoreError.
     """
 
-    url: str
+    url: str  # as a person knows it: without options
+    lanes: int  # how many requests at once pay off
+    locks: bool  # whether an object can be locked against deletion
 
     def prepare(self) -> None:
         """Make the place where a repository will be, if it isn't there: for `init` alone."""

@@ -51,6 +51,9 @@ Way = Callable[[int, Body], Made]
 class LocalStore:
     """Holds no open file: a disk may be mounted and unmounted between two calls."""
 
+    lanes = 2
+    locks = False
+
     def __init__(self, root: Path, *, nameless: bool = True) -> None:
         self._root = os.fspath(root)
         self.url = "file://" + quote(os.fsencode(self._root))

@@ -20,6 +20,9 @@ def at(url: str, now: Callable[[], datetime]) -> Store:
 class MemoryStore:
     """Thread-safe without a lock: every change is one operation on one dict."""
 
+    lanes = 2
+    locks = False
+
     def __init__(
         self,
         now: Callable[[], datetime],

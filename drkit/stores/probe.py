@@ -2,17 +2,41 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from drkit.errors import AlreadyExists, NotFound, StoreError
 from drkit.model.finding import Finding
-from drkit.stores.base import Body, Store
+from drkit.model.retention import LockMode
+from drkit.stores.base import Body, Lock, Store
 
+LOCKED_FOR = timedelta(minutes=5)  # outlasts clocks a minute or two apart, and some retries
 _SIZE = 70_001  # over one 64 KiB buffer, and odd
+_ALLOWED = "allowed"
 _OTHER_STORE = "no backup is safe there: use another kind of store, or a newer server"
+_SWITCH_ON = {
+    "s3": "with versioning on: aws s3api put-object-lock-configuration --bucket {bucket} "
+    "--object-lock-configuration ObjectLockEnabled=Enabled; where the server refuses that: "
+    "a new bucket, aws s3api create-bucket --bucket NAME --object-lock-enabled-for-bucket",
+    "gs": "a new bucket: gcloud storage buckets create gs://NAME --enable-per-object-retention; "
+    "in an existing one only the Google Cloud console can switch it on",
+}
+_NEEDS_LOCK = "retention: lock takes an s3:// or gs:// store: at least one of the copies"
 
 
-def probe(store: Store, random_bytes: Callable[[int], bytes]) -> list[Finding]:
-    """Each question once; the objects asked with are deleted again where that is allowed."""
+def brief_lock(mode: LockMode, now: datetime) -> Lock:
+    """What `probe` asks with: an object under it can't be taken away before."""
+    return Lock(mode=mode, until=now + LOCKED_FOR)
+
+
+def probe(
+    store: Store, random_bytes: Callable[[int], bytes], lock: Lock | None = None
+) -> list[Finding]:
+    """Each question once; the objects asked with are deleted again where that is allowed.
+
+    With `lock`, one object more is put under it, and stays until then.
+    """
     home = f"probe/{random_bytes(16).hex()}"
     data = random_bytes(_SIZE)
     names = _names(home)
@@ -27,7 +51,20 @@ def probe(store: Store, random_bytes: Callable[[int], bytes]) -> list[Finding]:
         "missing objects": lambda: _missing(store, f"{home}/nothing"),
     }
     findings = [first, *(_asked(what, ask) for what, ask in questions.items())]
-    return [*findings, _deletes(store, names)]
+    if not _is_folder(store):
+        findings.append(_checksums(store, f"{home}/wrong", data))
+    findings.append(_deletes(store, names))
+    if lock is not None:
+        findings.append(_locks(store, f"{home}/locked", lock, allowed=findings[-1]))
+    return findings
+
+
+def _is_folder(store: Store) -> bool:
+    """Bytes that travel no wire need no checksum on their way."""
+    try:
+        return store.staging() is not None
+    except StoreError:
+        return False
 
 
 def _names(home: str) -> tuple[str, ...]:
@@ -147,4 +184,65 @@ def _deletes(store: Store, names: tuple[str, ...]) -> Finding:
     left = _asked(what, lambda: f"{sum(1 for _ in store.list(names[0]))} objects left")
     if left.message != "0 objects left":
         return Finding(level="warn", what=what, message=f"allowed, but then {left.message}")
-    return Finding(level="pass", what=what, message="allowed")
+    return Finding(level="pass", what=what, message=_ALLOWED)
+
+
+def _checksums(store: Store, name: str, data: bytes) -> Finding:
+    what = "checksums"
+    try:
+        store.put(name, replace(_body(data), sha256=hashlib.sha256(b"other bytes").digest()))
+    except StoreError as error:
+        if not error.transient:
+            return Finding(level="pass", what=what, message="bytes that were changed are refused")
+        return Finding(level="fail", what=what, message=error.message, hint=error.hint)
+    with suppress(StoreError):  # it may not: then the object stays, and does no harm
+        store.delete(name)
+    return Finding(
+        level="warn",
+        what=what,
+        message="bytes that do not fit their checksum are accepted",
+        hint="what is damaged on its way there is found by drkit scrub alone: plan one a week",
+    )
+
+
+def _locks(store: Store, name: str, lock: Lock, *, allowed: Finding) -> Finding:
+    """`allowed`: what came of deleting objects without a lock."""
+    what = "lock"
+    if not store.locks:
+        message = "this kind of store has no lock"
+        return Finding(level="warn", what=what, message=message, hint=_NEEDS_LOCK)
+    try:
+        refusal = _held(store, name, lock)
+    except StoreError as error:
+        hint = error.hint or _switch_on(store)
+        return Finding(level="fail", what=what, message=error.message, hint=hint)
+    if allowed.message != _ALLOWED:
+        return Finding(
+            level="warn",
+            what=what,
+            message=f"taken, but not proven, as this machine may delete nothing: {refusal}",
+            hint="run drkit doctor with this policy where deleting is allowed",
+        )
+    until = f"{lock.until:%Y-%m-%dT%H:%M:%SZ}"
+    message = f"a locked object can't be deleted; {name} stays until {until}"
+    return Finding(level="pass", what=what, message=message)
+
+
+def _held(store: Store, name: str, lock: Lock) -> str:
+    """What the store says to the delete."""
+    data = name.encode()
+    store.put(name, replace(_body(data), lock=lock))
+    try:
+        store.delete(name)
+    except StoreError as error:
+        if error.transient:
+            raise
+        if store.read(name, _SIZE) != data:
+            raise StoreError("a delete was refused, and yet changed the object") from error
+        return error.message
+    raise StoreError("a locked object was deleted at once: the bucket has no object lock")
+
+
+def _switch_on(store: Store) -> str:
+    scheme, _, rest = store.url.partition("://")
+    return _SWITCH_ON.get(scheme, _OTHER_STORE).format(bucket=rest.partition("/")[0])

@@ -109,6 +109,8 @@ class Retrying:
 
     def __init__(self, store: Store, system: System, patience: Patience | None = None) -> None:
         self.url = store.url
+        self.lanes = store.lanes
+        self.locks = store.locks
         self._store = store
         self._system = system
         self._patience = patience or Patience()

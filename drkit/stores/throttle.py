@@ -18,6 +18,8 @@ class Throttled:
         if bytes_per_second <= 0:
             raise ConfigError("a bandwidth must be more than nothing")
         self.url = store.url
+        self.lanes = store.lanes
+        self.locks = store.locks
         self._store = store
         self._rate = bytes_per_second
         self._system = system

@@ -10,6 +10,7 @@ import pytest
 from drkit.config import Environment, load_policy
 from drkit.errors import DrkitError, Exit
 from drkit.operations import doctor, reading, restore
+from drkit.operations.doctor_plan import DoctorPlan, Place
 from drkit.repository.repository import open_repository
 from drkit.stores import open_store
 from drkit.system import System
@@ -145,11 +146,12 @@ def later(by: timedelta) -> System:
 
 def test_doctor_counts_missed_slots_as_9(done: Site) -> None:
     policy = load_policy(done.policy)
-    plan = doctor.DoctorPlan(
+    store = policy.repository.store
+    plan = DoctorPlan(
         policy=policy,
         state=done.state,
         env=Environment(),
-        open_store=lambda: open_store(policy.repository.store),
+        home=Place(url=store, open=lambda: open_store(store)),
     )
     found = {c.finding.what: c for c in doctor.examine(plan, later(timedelta(hours=5)))}
     assert found["last backup"].finding.level == "fail"

@@ -1,51 +1,51 @@
 """A thief with the whole disk of a backup host and a copy of the store: what it can't do."""
 
 import base64
-import hmac
 import os
-import re
 import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from drkit.crypto.recipients import Identity, new_identity, open_envelope
-from drkit.crypto.seal import CONTENTS, Opener, aad
 from drkit.crypto.sign import SignerKey, new_signer, signer_to_text
-from drkit.errors import AlreadyExists, Damaged, KeyMissing, StoreError
+from drkit.errors import AlreadyExists, KeyMissing, StoreError
 from drkit.files import FilesPlan, FilesSource
 from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
 from drkit.repository.base import Done
-from drkit.repository.format import HEAD, MANIFEST_MAGIC, TAIL, contents_id
+from drkit.repository.format import MANIFEST_MAGIC
 from drkit.repository.frame import envelope_of
 from drkit.repository.reader import SnapshotReader
 from drkit.repository.signed import Expired, Where, encode
 from drkit.source import Target
 from drkit.stores.local import LocalStore
 from drkit.system import System
-from tests.fixtures import trees
+from tests.fixtures import thief, trees
 from tests.fixtures.append_server import append_server
 from tests.fixtures.host import REAL, Host, new_host
 from tests.fixtures.kinds import body
+from tests.fixtures.thief import (
+    NAME,
+    WORDS,
+    bech32,
+    files,
+    poison,
+    readable,
+    sealed,
+    unharmed,
+    what_opens,
+)
 
 ROOT = os.geteuid() == 0
 HOST_USER = 61_234  # nobody's number; the store's server is yet another user's
-NAME = "a-name-nobody-may-read"
-WORDS = b"q7x-content-canary-4711 "
-AGE = b"age-encryption.org/v1\n"
-ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def own_user() -> int | None:
@@ -112,26 +112,6 @@ def owned(*paths: Path) -> None:
             os.chown(each, user or 0, user or 0, follow_symlinks=False)
 
 
-def first(tree: Path) -> None:
-    trees.write(tree / f"{NAME}-1.txt", WORDS * 200)
-    trees.write(tree / f"{NAME}-folder/large", trees.noise(400_000) + WORDS)
-    trees.write(tree / f"{NAME}-folder/small", WORDS + b"small")
-    (tree / f"{NAME}-link").symlink_to(f"{NAME}-target")
-    trees.write(tree / "gone tomorrow", WORDS + b"of yesterday" + trees.noise(2000, 3))
-
-
-def second(tree: Path) -> None:
-    (tree / "gone tomorrow").unlink()
-    trees.write(tree / f"{NAME}-2.txt", WORDS + b"two")
-
-
-def third(tree: Path) -> None:
-    with (tree / f"{NAME}-folder/large").open("ab") as file:
-        file.write(WORDS * 3)
-    locked = trees.write(tree / f"{NAME}-locked", WORDS, mode=0)
-    owned(locked)
-
-
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     with ExitStack() as stack:
@@ -151,20 +131,16 @@ def scene() -> Iterator[Scene]:
         scene = Scene(
             host=host, keeper=keeper, folder=top / "store", disk=disk, tree=tree, versions=[]
         )
-        for number, change in enumerate((first, second, third)):
+        for number, change in enumerate(thief.VERSIONS):
             change(tree)
+            if change is thief.third:
+                trees.write(tree / f"{NAME}-locked", WORDS, mode=0)
             owned(disk, tree)
             back_up(scene)
             kept = top / f"version-{number}"
             shutil.copytree(tree, kept, symlinks=True, ignore=shutil.ignore_patterns("*-locked"))
             scene.versions.append(kept)
         yield scene
-
-
-def files(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            yield path, path.read_bytes()
 
 
 def test_the_host_took_a_full_and_two_incrementals_with_public_keys_only(scene: Scene) -> None:
@@ -196,12 +172,7 @@ def test_no_name_and_no_content_stands_in_any_object(scene: Scene) -> None:
     objects = list(files(scene.folder))
     assert len(objects) > 15
     for path, data in objects:
-        for canary in (NAME.encode(), WORDS, b"gone tomorrow", WORDS[3:12]):
-            assert canary not in data, path
-            assert canary not in os.fsencode(path.relative_to(scene.folder))
-        for found in re.finditer(re.escape(ZSTD), data):
-            with pytest.raises(zstandard.ZstdError):
-                zstandard.ZstdDecompressor().decompress(data[found.start() :], max_output_size=9)
+        assert readable(os.fspath(path.relative_to(scene.folder)), data) == []
 
 
 def test_what_the_store_reads_is_what_the_readme_says(scene: Scene) -> None:
@@ -220,139 +191,31 @@ def test_the_host_itself_holds_names_in_clear_and_no_content(scene: Scene) -> No
     assert not any(WORDS[3:12] in data for data in state.values())
 
 
-# What opens nothing. A key would be 32 bytes (16 of an age file's own) somewhere on that disk.
-
-
-def windows(data: bytes, size: int) -> Iterator[bytes]:
-    for at in range(len(data) - size + 1):
-        yield data[at : at + size]
-
-
-def spelled(data: bytes) -> Iterator[bytes]:
-    """What stands there in hex or base64."""
-    for run in re.findall(rb"[0-9a-fA-F]{32,}", data):
-        for start in (0, 1):
-            part = run[start:]
-            yield bytes.fromhex(part[: len(part) // 2 * 2].decode())
-    for run in re.findall(rb"[A-Za-z0-9+/_-]{22,}", data):
-        for start in range(4):
-            part = run[start:].translate(bytes.maketrans(b"-_", b"+/"))
-            part = part[: len(part) - (len(part) % 4 == 1)]
-            yield base64.b64decode(part + b"=" * (-len(part) % 4))
-
-
-def candidates(folder: Path, size: int) -> set[bytes]:
-    found: set[bytes] = set()
-    for _, data in files(folder):
-        for text in (data, *spelled(data)):
-            found.update(windows(text, size))
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
-    """One object of a session, taken apart as far as its format is public."""
-
-    snapshot: Snapshot
-    contents: bytes  # the sealed table of contents
-    header: bytes  # of the age envelope, as far as its mac covers it
-    mac: bytes
-    payload: bytes
-    shares: tuple[bytes, ...]  # ephemeral public keys
-
-
-def locked(scene: Scene) -> list[Locked]:
-    found = []
-    for snapshot in scene.snapshots():
-        name = names.manifest(snapshot.domain, snapshot.generation, snapshot.session)
-        data = scene.store.read(name, snapshot.manifest[0])
-        length = TAIL.unpack_from(data, len(data) - TAIL.size)[0]
-        age = envelope_of(data, MANIFEST_MAGIC)
-        assert data[HEAD.size :].startswith(AGE)
-        header, mac, payload = re.fullmatch(rb"(.*\n---) (\S+)\n(.*)", age, re.DOTALL).groups()  # type: ignore[union-attr]
-        shares = re.findall(rb"-> X25519 (\S+)\n", header)
-        found.append(
-            Locked(
-                snapshot=snapshot,
-                contents=data[len(data) - TAIL.size - length : -TAIL.size],
-                header=header,
-                mac=base64.b64decode(mac + b"="),
-                payload=payload,
-                shares=tuple(base64.b64decode(share + b"=") for share in shares),
-            )
-        )
-    return found
-
-
-def hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
-    return hmac.digest(hmac.digest(salt, secret, "sha256"), info + b"\1", "sha256")
-
-
-def bech32(text: str) -> bytes:
-    letters = "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L"
-    bits = "".join(f"{letters.index(c):05b}" for c in text.upper().rpartition("1")[2][:52])
-    return int(bits[:256], 2).to_bytes(32)
-
-
-def what_opens(scene: Scene, folder: Path) -> set[str]:
-    objects = locked(scene)
-    publics = {bech32(recipient.text) for recipient in scene.host.plan.recipients}
-    shares = {share for one in objects for share in one.shares}
-    assert len(shares) >= 2 * len(objects)
-    found: set[str] = set()
-    for key in candidates(folder, 32):
-        public = X25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw()
-        if public in publics:
-            found.add("an identity")
-        if public in shares:
-            found.add("a share's secret")
-        for one in objects:
-            found.update(_opens(scene, one, key))
-    for key in candidates(folder, 16):
-        mac_key = hkdf(key, b"", b"header")
-        for one in objects:
-            if hmac.digest(mac_key, one.header, "sha256") == one.mac:
-                found.add("a file key")
-    return found
-
-
-def _opens(scene: Scene, one: Locked, key: bytes) -> Iterator[str]:
-    out = memoryview(bytearray(len(one.contents)))
-    ids = scene.host.repository.raw_id, bytes.fromhex(one.snapshot.domain)
-    id = contents_id(one.snapshot.session)
-    with suppress(Damaged):
-        Opener(key, *ids).open_into(CONTENTS, id, memoryview(one.contents), out)
-        yield "a session key"
-    with suppress(InvalidTag):
-        words = aad(*ids, CONTENTS, id)
-        AESGCM(key).decrypt(one.contents[:12], one.contents[12:], words)
-        yield "a record key"
-    with suppress(InvalidTag):
-        ChaCha20Poly1305(key).decrypt(bytes(11) + b"\1", one.payload[16:], None)
-        yield "a payload key"
+def opening(scene: Scene, folder: Path) -> set[str]:
+    return what_opens(scene.host, sealed(scene.store, scene.snapshots()), folder)
 
 
 def test_nothing_on_the_disk_opens_anything(scene: Scene) -> None:
     assert sum(len(data) for _, data in files(scene.disk)) > 20_000
-    assert what_opens(scene, scene.disk) == set()
+    assert opening(scene, scene.disk) == set()
 
 
 def test_the_search_would_find_a_key(scene: Scene, tmp_path: Path) -> None:
     """Otherwise the test before proves nothing."""
-    one = locked(scene)[1]
+    one = sealed(scene.store, scene.snapshots())[1]
     identity = scene.host.identities[1]
     name = names.manifest(one.snapshot.domain, one.snapshot.generation, one.snapshot.session)
     envelope = envelope_of(scene.store.read(name, 1 << 20), MANIFEST_MAGIC)
     session_key = open_envelope(envelope, [identity])[:32]
-    assert what_opens(scene, tmp_path) == set()
+    assert opening(scene, tmp_path) == set()
     (tmp_path / "a").write_bytes(b"odd" + session_key + b"?")
-    assert what_opens(scene, tmp_path) == {"a session key"}
+    assert opening(scene, tmp_path) == {"a session key"}
     (tmp_path / "a").write_text(f'{{"key": "{session_key.hex()}"}}')
-    assert what_opens(scene, tmp_path) == {"a session key"}
+    assert opening(scene, tmp_path) == {"a session key"}
     (tmp_path / "a").write_bytes(b"key=" + base64.b64encode(session_key))
-    assert what_opens(scene, tmp_path) == {"a session key"}
+    assert opening(scene, tmp_path) == {"a session key"}
     (tmp_path / "a").write_bytes(b"." + bech32(identity.text.rpartition("-")[2]) + b".")
-    assert what_opens(scene, tmp_path) == {"an identity"}
+    assert opening(scene, tmp_path) == {"an identity"}
 
 
 def test_no_function_of_drkit_opens_anything_without_an_identity(scene: Scene) -> None:
@@ -426,19 +289,6 @@ def robbed(scene: Scene, tmp_path: Path) -> Host:
     return replace(scene.host, store=store, repository=repository, plan=plan)
 
 
-def poison(host: Host, tmp_path: Path, signer: SignerKey) -> Done:
-    tree = tmp_path / "poisoned"
-    trees.write(tree / "ransom note", b"pay")
-    plan = replace(host.plan, signer=signer, pins=Pins.none())
-    return host.back_up(FilesSource(FilesPlan(root=tree), REAL), plan=plan)
-
-
-def unharmed(scene: Scene, host: Host, snapshots: list[Snapshot]) -> None:
-    for snapshot, version in zip(snapshots, scene.versions, strict=True):
-        found = {p: d for p, d in host.streamed(snapshot).items() if "locked" not in p}
-        assert found == {os.fspath(p.relative_to(version)): d for p, d in files(version)}
-
-
 def test_a_commit_by_another_key_is_not_believed(
     scene: Scene, robbed: Host, tmp_path: Path
 ) -> None:
@@ -449,7 +299,7 @@ def test_a_commit_by_another_key_is_not_believed(
     assert done.session not in {s.session for s in history.snapshots}
     told = [f.message for f in history.tampered()]
     assert any(other.public_text in message for message in told)
-    unharmed(scene, robbed, history.snapshots)
+    unharmed(robbed, history.snapshots, scene.versions)
 
 
 def test_a_commit_by_the_stolen_key_is_believed_and_hurts_no_older_one(
@@ -461,7 +311,7 @@ def test_a_commit_by_the_stolen_key_is_believed_and_hurts_no_older_one(
     assert newest.session == done.session
     assert newest.pinned
     assert robbed.streamed(newest) == {"ransom note": b"pay"}
-    unharmed(scene, robbed, older)
+    unharmed(robbed, older, scene.versions)
     said = (Path(__file__).parents[2] / "docs/repository-format.md").read_text()
     assert "A stolen host can spoil the backups it makes from then on" in said
 
@@ -478,7 +328,7 @@ def test_the_stolen_key_expires_nothing(scene: Scene, robbed: Host) -> None:
     history = robbed.history()
     assert len(history.snapshots) == 3
     assert len(history.tampered()) == 1
-    unharmed(scene, robbed, history.snapshots)
+    unharmed(robbed, history.snapshots, scene.versions)
     by_keeper = robbed.history(replace(robbed.plan.pins, maintainers=robbed.plan.pins.writers))
     assert by_keeper.snapshots == []  # with one key in both roles the thief could
 

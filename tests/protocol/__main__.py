@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.protocol.compositions import BIGGER, MUTANTS, SCENES, composed
+from tests.protocol.compositions import BIGGER, SCENES, composed
 from tests.protocol.explore import Explored, explore
 from tests.protocol.machine import Composition
+from tests.protocol.mutants import MUTANTS
 
 MOST = 8_000_000
 

@@ -1,10 +1,10 @@
-"""The scenes that are explored, the mutants that fail in them, and the known limits."""
+"""The scenes that are explored, and the known limits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tests.protocol.forgetter import forgetter
-from tests.protocol.machine import COPY, HOME, Composition, Machine, Proc, Scene, Session
+from tests.protocol.machine import COPY, HOME, THIRD, Composition, Machine, Proc, Scene, Session
 from tests.protocol.processes import copier, drill, reader, scrub, stream, writer
 
 INTERCHANGEABLE = frozenset({"forgetter 1", "forgetter 2"})
@@ -251,6 +251,64 @@ def fence_at_copy(scene: Scene) -> Composition:
     )  # fmt: skip
 
 
+# --- copies both ways -------------------------------------------------------------------------
+
+DIVERGED = Scene(
+    sessions=(
+        Session(name="a", generation="A", rank=1),
+        Session(name="a3", generation="A", rank=5, parent="a", uses=("a",), retained=True),
+        Session(
+            name="a4", generation="A", rank=6, parent="a3", uses=("a", "a3"), retained=True
+        ),
+        Session(name="b", generation="B", rank=3),
+        Session(name="b2", generation="B", rank=4, parent="b", uses=("b",), retained=True),
+    ),
+    committed=(frozenset({"a", "b", "b2"}), frozenset({"a", "a3", "a4", "b"})),
+    targets=("A", "B"),
+    lost=False,
+)  # fmt: skip
+
+
+def diverged(scene: Scene) -> Composition:
+    """Each store has sessions that the other lacks, a copier each way, a forgetter each."""
+    actors: list[Actor] = [
+        ("copier there", copier(scene, "b", "b2"), ()),
+        ("copier back", copier(scene, "a", "a3", "a4", source=COPY, there=HOME), ()),
+        ("forgetter at home", forgetter(scene, HOME), ()),
+        ("forgetter at the copy", forgetter(scene, COPY), ()),
+    ]
+    return _composed(
+        "copies both ways", scene, actors,
+        "copier there: outcome", "copier back: outcome", "copier back: outcome: fenced",
+        "copier there: outcome: fenced", "copier back: look: closed",
+        "forgetter at home: fence a3",
+    )  # fmt: skip
+
+
+UNION = replace(
+    DIVERGED,
+    committed=(frozenset({"a", "b", "b2"}), frozenset({"a", "a3", "a4", "b"}), frozenset()),
+    targets=(),
+    unforgotten=frozenset({HOME, THIRD}),
+)
+
+
+def union(scene: Scene) -> Composition:
+    """A third store is built from two, one of which still gets what it lacks, and forgets."""
+    sessions = ("a", "a3", "a4", "b", "b2")
+    actors: list[Actor] = [
+        ("copier there", copier(scene, "b2"), ()),
+        ("copier 1", copier(scene, *sessions, there=THIRD), ()),
+        ("copier 2", copier(scene, *sessions, source=COPY, there=THIRD), ()),
+        ("forgetter at the copy", forgetter(scene, COPY), ()),
+    ]
+    return _composed(
+        "a third store from two", scene, actors,
+        "copier 1: outcome", "copier 2: outcome", "copier 1: outcome: there",
+        "copier 2: outcomes: not committed", "copier there: outcome: fenced",
+    )  # fmt: skip
+
+
 # --- known limits: a decision can't be younger than its look ----------------------------------
 
 LATE = Scene(
@@ -279,6 +337,8 @@ SCENES: dict[str, tuple[Callable[[Scene], Composition], Scene]] = {
     "damaged": (damaged, DAMAGED),
     "copies": (copies, COPIES),
     "fence at the copy": (fence_at_copy, COPIES),
+    "diverged": (diverged, DIVERGED),
+    "union": (union, UNION),
 }
 
 BIGGER: dict[str, Callable[[], Composition]] = {
@@ -295,52 +355,3 @@ BIGGER: dict[str, Callable[[], Composition]] = {
 def composed(scene: str, *mutants: str) -> Composition:
     make, plain = SCENES[scene]
     return make(replace(plain, mutants=frozenset(mutants)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
-    name: str
-    scene: str
-    breaks: str  # how the violation begins: the property's number
-
-
-MUTANTS = tuple(
-    Mutant(name=name, scene=scene, breaks=breaks)
-    for name, scene, breaks in (
-        ("no closed check", "expiry", "S2"),
-        ("closed read before begin", "expiry", "S2"),
-        ("begins listed before closed", "expiry", "S2"),
-        ("no fence", "expiry", "S2"),
-        ("fences deleted", "expiry", "S2"),
-        ("no second look", "expiry", "S2"),
-        ("fence taken for success", "expiry", "S2"),
-        ("outcome before packs", "expiry", "S1"),
-        ("no expired", "expiry", "S1"),
-        ("no floor check", "wal", "S1"),
-        ("no floor", "wal", "S1"),
-        ("open sessions ignored for WAL", "wal", "S1"),
-        ("no newer rule", "expiry", "S3"),
-        ("proof not looked at again", "proofs", "S3"),
-        ("destination fence without scope", "fence at the copy", "S6"),
-        # tempting ones
-        ("parent's commit not checked", "orphan", "S1"),
-        ("no check of the listing", "wal", "S1"),
-        ("unknown begin taken for there", "expiry", "S2"),
-        ("unknown outcome taken for success", "expiry", "S2"),
-        ("unknown outcome called failed", "expiry", "S2"),
-        ("store overwrites", "expiry", "S4"),
-        ("a closed generation counts as proven", "proofs", "S3"),
-        ("limit of the first listing alone", "wal", "S1"),
-        ("limit of the second listing alone", "wal", "S1"),
-        ("no islands", "wal", "S1"),
-        ("packs deleted without patience", "patient", "S5b"),
-        ("copier looks before begin", "copies", "S1"),
-        ("copier checks nothing there", "copies", "S1"),
-        # holes of the specification's first text, as mutants of the amended one
-        ("newer and sound by different commits", "damaged", "S3"),
-        ("newest not counted for WAL", "wal", "S1"),
-        ("WAL deleted without patience", "patient", "S5b"),
-        ("floor not read by restores", "proofs", "S5"),
-        ("one floor for all timelines", "rewound", "never happens: writer w1: outcome"),
-    )
-)

@@ -78,9 +78,11 @@ def _plan(scene: Scene, at: int, store: int, proc: Proc, procs: Procs) -> Forget
 
 
 def _fenced(scene: Scene, x: Listed, store: int, at: int) -> int:
+    """A fence speaks for its own store: of two that went apart, each holds the other's sessions."""
     if store & x.slot:
         return store
-    scoped = at == COPY and not scene.mutant("destination fence without scope")
+    mutant = "destination fence without scope" if at == COPY else "home fence without scope"
+    scoped = not scene.mutant(mutant)
     kind = "fence-here" if scoped else "fence"
     return store | scene.bits[f"{kind}/{x.session.name}"]
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-Stores = tuple[int, ...]  # home first, then the copy
+Stores = tuple[int, ...]  # home first, then the copy, then a third
 Proc = tuple[str, int, int, int]  # the next step, and three numbers of memory
 State = tuple[Stores, tuple[Proc, ...]]
 Step = tuple[str, Stores, Proc]  # what happened, and what is then
-HOME, COPY = 0, 1
+HOME, COPY, THIRD = 0, 1, 2
 DRILLS = 1  # marks a drill's memory, so that a patient forgetter knows one
 RUNNING = frozenset({"manifest", "packs", "wal"})  # the steps of a drill that read
 Machine = Callable[[Stores, Proc, tuple[Proc, ...]], Iterator[Step]]
@@ -49,6 +49,7 @@ class Scene:
     crash: bool = False  # a writer may crash anywhere and start its next session
     patient: bool = False  # restores are shorter than the patience, and deletes wait that long
     parts: bool = False  # the second look reads one generation at a time
+    unforgotten: frozenset[int] = frozenset()  # stores that no forgetter works on
     mutants: frozenset[str] = frozenset()
 
     @cached_property

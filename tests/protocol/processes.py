@@ -139,38 +139,48 @@ def _gave_up(scene: Scene) -> str:
 # --- copier: outcomes, begin, look, packs, check, outcome, all at the destination -------------
 
 
-def copier(scene: Scene, *names: str) -> tuple[Machine, Proc]:
+def copier(
+    scene: Scene, *names: str, source: int = HOME, there: int = COPY
+) -> tuple[Machine, Proc]:
     """Memory: which session is being copied. What was read at the source stays in hand."""
     chain = tuple(scene.by_name[name] for name in names)
 
     def machine(stores: Stores, proc: Proc, _: tuple[Proc, ...]) -> Iterator[Step]:
         step, number, *_rest = proc
         if number < len(chain) and step in COPIES:
-            for label, store, then, further in COPIES[step](scene, chain[number], stores):
-                yield label, changed(stores, COPY, store), (then, number + further, 0, 0)
+            two = (stores[source], stores[there])
+            for label, store, then, further in COPIES[step](scene, chain[number], two):
+                yield label, changed(stores, there, store), (then, number + further, 0, 0)
 
     return machine, ("outcomes", 0, 0, 0)
 
 
 CopyFound = Iterator[tuple[str, int, str, int]]
+Two = tuple[int, int]  # the source and the destination of one copier
 
 
-def _source_outcomes(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
-    if stores[COPY] & x.commit:
-        yield "outcomes: copied before", stores[COPY], "outcomes", 1
-    elif x.live(stores[HOME]):
+def _source_outcomes(scene: Scene, x: Listed, two: Two) -> CopyFound:
+    """What is no commit there is passed over: nothing that builds on it can be one."""
+    home, there = two
+    if there & x.commit:
+        yield "outcomes: copied before", there, "outcomes", 1
+    elif x.live(home):
         early = scene.mutant("copier looks before begin")
-        yield "outcomes", stores[COPY], "look" if early else "begin", 0
+        yield "outcomes", there, "look" if early else "begin", 0
+    elif home & x.fence and scene.mutant("fences are copied") and not there & x.slot:
+        yield "outcomes: a fence, copied", there | home & x.fence, "outcomes", 1
+    elif not home & x.commit:
+        yield "outcomes: not committed", there, "outcomes", 1
 
 
-def _copy_begin(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
+def _copy_begin(scene: Scene, x: Listed, two: Two) -> CopyFound:
     early = scene.mutant("copier looks before begin")
-    yield "begin", stores[COPY] | x.begin, "packs" if early else "look", 0
+    yield "begin", two[1] | x.begin, "packs" if early else "look", 0
 
 
-def _copy_look(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
-    there = stores[COPY]
-    if there & (x.closed | x.expired):
+def _copy_look(scene: Scene, x: Listed, two: Two) -> CopyFound:
+    there = two[1]
+    if there & (x.closed | x.expired) and not scene.mutant("copier does not look"):
         yield "look: closed", there, "left", 0
     elif x.session.start < highest_floor(scene, there, x.session.timeline):
         yield "look: below the floor", there, "left", 0
@@ -179,9 +189,9 @@ def _copy_look(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
         yield "look", there, "begin" if early else "packs", 0
 
 
-def _copy_packs(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
+def _copy_packs(scene: Scene, x: Listed, two: Two) -> CopyFound:
     """Reading and putting are apart, so a put may come long after the source lost the object."""
-    home, there = stores
+    home, there = two
     after = "outcome" if scene.mutant("copier checks nothing there") else "check"
     yield "packs", there | x.own, "wal", 0
     if x.own & ~home:
@@ -190,28 +200,32 @@ def _copy_packs(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
             yield "packs: 404, skipped", there, "wal", 0
 
 
-def _copy_wal(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
+def _copy_wal(scene: Scene, x: Listed, two: Two) -> CopyFound:
+    home, there = two
     after = "outcome" if scene.mutant("copier checks nothing there") else "check"
-    yield "wal", stores[COPY] | x.wal, after, 0
-    if x.wal & ~stores[HOME]:
-        yield "wal: 404", stores[COPY], "left", 0
+    yield "wal", there | x.wal, after, 0
+    if x.wal & ~home:
+        yield "wal: 404", there, "left", 0
 
 
-def _copy_check(_: Scene, x: Listed, stores: Stores) -> CopyFound:
+def _copy_check(_: Scene, x: Listed, two: Two) -> CopyFound:
     """Everything the packlist names, used packs too, and WAL from start to end."""
-    complete = not (x.whole | x.wal) & ~stores[COPY]
+    there = two[1]
+    complete = not (x.whole | x.wal) & ~there
     if complete:
-        yield "check", stores[COPY], "outcome", 0
+        yield "check", there, "outcome", 0
     else:
-        yield "check: incomplete", stores[COPY], "left", 0
+        yield "check: incomplete", there, "left", 0
 
 
-def _copy_outcome(scene: Scene, x: Listed, stores: Stores) -> CopyFound:
-    there = stores[COPY]
+def _copy_outcome(scene: Scene, x: Listed, two: Two) -> CopyFound:
+    there = two[1]
     if not there & x.slot:
         yield "outcome", there | x.commit, "outcomes", 1
     elif there & x.commit:
         yield "outcome: there", there, "outcomes", 1
+    elif scene.mutant("copier goes on after a fence"):
+        yield "outcome: fenced, passed over", there, "outcomes", 1
     else:
         yield "outcome: fenced", there, "left", 0
 

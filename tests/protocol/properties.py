@@ -1,4 +1,4 @@
-"""What must hold in every reachable state, whoever stalls: S1 to S6 and the patience (S5b)."""
+"""What must hold in every reachable state, whoever stalls: S1 to S7 and the patience (S5b)."""
 
 from collections.abc import Callable, Iterator
 
@@ -31,9 +31,23 @@ def overwritten(scene: Scene, old: Stores, new: Stores) -> str | None:
 
 def _of_stores(scene: Scene, stores: Stores) -> Iterator[str]:
     for at, store in enumerate(stores):
-        where = "at home" if at == 0 else "at the copy"
+        where = ("at home", "at the copy", "at the third")[at]
         yield from (f"{found} {where}" for found in _complete(scene, store, at))
         yield from (f"{found} {where}" for found in _kept(scene, store, at))
+        yield from (f"{found} {where}" for found in _union(scene, stores, at))
+
+
+def _union(scene: Scene, stores: Stores, at: int) -> Iterator[str]:
+    """S6 over stores, and S7: what went apart comes together without loss."""
+    for x in scene.by_name.values():
+        name = x.session.name
+        elsewhere = any(s & x.commit for n, s in enumerate(stores) if n != at)
+        if stores[at] & scene.bits[f"fence/{name}"] and elsewhere:
+            yield f"S6: {name} is committed in another store, and denied for all by a fence"
+        if at in scene.unforgotten and stores[at] & x.fence:
+            yield f"S7: a fence of {name} stands where nobody forgets"
+        if name in scene.committed[at] and not stores[at] & x.commit:
+            yield f"S7: the commit of {name} was lost"
 
 
 def _complete(scene: Scene, store: int, at: int) -> Iterator[str]:

@@ -20,7 +20,7 @@ from tests.fixtures.policy_text import KEY, MINIMAL, OURS, SAFE, parse, refusal
         ),
         (
             ("store:", "zzz: 1\n  store:"),
-            "p.yaml:7: repository: unknown key 'zzz' (known here: store, compression, bandwidth, ",
+            "p.yaml:7: repository: unknown key 'zzz' (known here: store, copies, compression, ",
         ),
         (("name: shop\n", ""), "p.yaml:1: name: missing (what people and commands call it)"),
         (
@@ -70,7 +70,7 @@ from tests.fixtures.policy_text import KEY, MINIMAL, OURS, SAFE, parse, refusal
         ),
         (
             ("file:///var", "s3:///var"),
-            "p.yaml:7: repository.store: s3:// stores are not in this version of drkit yet",
+            "p.yaml:7: repository.store: 's3:///var/backups/drkit' names no bucket",
         ),
         (("file:///var", "file://var"), "p.yaml:7: repository.store: 'file://var/backups/drkit'"),
         (
@@ -196,7 +196,6 @@ def test_mistakes_in_what_is_added(more: str, message: str) -> None:
         ("group: [a]", "group"),
         ("allowances: {}", "allowances"),
         ("schedule: {drill: weekly sun 04:00}", "schedule.drill"),
-        ("retention: {keep: 1 day, lock: none}", "retention.lock"),
         ("objectives: {wal_lag: 5 min}", "objectives.wal_lag"),
     ],
 )
@@ -212,8 +211,8 @@ def test_sources_of_later_versions(kind: str) -> None:
     assert f"p.yaml:4: source.{kind}: not in this version of drkit yet" in refusal(text).message
 
 
-@pytest.mark.parametrize("key", ["copies", "durable"])
-def test_copies_of_later_versions(key: str) -> None:
+@pytest.mark.parametrize("key", ["durable"])
+def test_keys_of_later_versions(key: str) -> None:
     text = MINIMAL.replace("repository:\n", f"repository:\n  {key}: x\n")
     assert refusal(text).message == f"p.yaml:7: repository.{key}: not in this version of drkit yet"
 
@@ -304,3 +303,43 @@ def test_nor_out_of_a_policy_that_somebody_broke(at: int, gone: int, put: str) -
         assert isinstance(parse(text), Policy)
     except ConfigError as error:
         assert error.message.startswith("p.yaml:")  # noqa: PT017 - either outcome is right
+
+
+LOCKED = "schedule: {full: weekly sat 02:00}\nretention: {keep: 30 days, lock: compliance}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("", ""), "p.yaml:13: retention.lock: none of the stores can lock objects"),
+        (("schedule: {full: weekly sat 02:00}", "schedule: {}"), "retention.lock: schedule: full"),
+        (("keep: 30 days, ", ""), "retention.lock: retention: keep is missing"),
+    ],
+)
+def test_a_lock_needs_an_end_and_a_store_that_can(change: tuple[str, str], message: str) -> None:
+    assert message in refusal(MINIMAL + LOCKED.replace(*change)).message
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://b", "names no bucket"),
+        ("s3://bucket/.hidden", "the prefix in"),
+        ("s3://bucket/x?regoin=eu", "has an option 'regoin'"),
+        ("gs://bucket/x?region=eu", "known here: credentials, endpoint, project"),
+        ("gs://bucket?endpoint=", "without a value"),
+        ("s3://key:geheim@bucket/x", "password"),
+        ("s3://geheim@bucket/x", "secret"),
+    ],
+)
+def test_addresses_of_buckets(url: str, message: str) -> None:
+    error = refusal(MINIMAL.replace("file:///var/backups/drkit", url))
+    assert message in f"{error.message} {error.hint}"
+    assert "geheim" not in f"{error.message} {error.hint}"
+
+
+def test_a_copy_is_another_store() -> None:
+    text = MINIMAL.replace("repository:\n", "repository:\n  copies: [file:///var/backups/drkit]\n")
+    assert "p.yaml:7: repository.copies: file:///var/backups/drkit stands here twice" in (
+        refusal(text).message
+    )

@@ -35,9 +35,9 @@ def records(r: Repo) -> Iterator[bytes]:
 def test_a_chain_grows_without_gaps(m: Repo) -> None:
     for n in range(3):
         assert chain(m).append("x", "s", {"n": n}, ()).endswith(f"{n + 1:08d}")
-    assert read_proofs(m.store, m.domain, m.pins, {}).findings == ()
+    assert read_proofs(m.repository, m.domain, m.pins, {}).findings == ()
     assert chain(m, "lost state").append("x", "s", {}, ()).endswith("00000004")
-    assert read_proofs(m.store, m.domain, m.pins, {}).findings == ()
+    assert read_proofs(m.repository, m.domain, m.pins, {}).findings == ()
     assert len(list(records(m))) == 4
 
 
@@ -48,7 +48,7 @@ def test_killed_between_state_and_store(m: Repo) -> None:
     assert list(records(m)) == []
     chain(m).append("x", "s", {"n": 2}, ())
     assert len(list(records(m))) == 2
-    assert read_proofs(m.store, m.domain, m.pins, {}).findings == ()
+    assert read_proofs(m.repository, m.domain, m.pins, {}).findings == ()
 
 
 def test_two_machines_with_one_key_are_told(m: Repo) -> None:
@@ -69,6 +69,6 @@ def test_a_missing_record_is_a_finding(m: Repo) -> None:
     for n in range(3):
         chain(m).append("x", "s", {"n": n}, ())
     m.store.delete(names.evidence(m.verifier.public.hex(), 2))
-    (found,) = read_proofs(m.store, m.domain, m.pins, {}).findings
+    (found,) = read_proofs(m.repository, m.domain, m.pins, {}).findings
     assert found.level == "fail"
     assert "number 2 is missing" in found.message

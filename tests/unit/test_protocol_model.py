@@ -1,8 +1,9 @@
 import pytest
 
-from tests.protocol.compositions import LATE, MUTANTS, SCENES, Mutant, composed, late
+from tests.protocol.compositions import LATE, SCENES, composed, late
 from tests.protocol.explore import Explored, TooMany, explore
 from tests.protocol.machine import may_go
+from tests.protocol.mutants import MUTANTS, Mutant
 
 
 def told(explored: Explored) -> str:

@@ -100,7 +100,9 @@ def test_install_prefers_uv_and_gives_it_the_lock_with_hashes(tmp_path: Path) ->
 def test_bench_refuses_what_it_does_not_have() -> None:
     code, output = run("scripts/bench", "nothing")
     assert code == 2
-    assert "bench: hint: one of: entry files parts recheck startup" in output
+    assert (
+        "bench: hint: one of: entry files gcs_client kept_alive parts recheck relay startup stores" in output
+    )
 
 
 def locked() -> dict[str, str]:

@@ -38,7 +38,7 @@ def test_damage_is_evidence_and_spares_what_is_older(s: Scene) -> None:
         scrub(s.r.repository, ask(s.r, 1), s.r.system, shown.append, witness(s.r))
     new = s.r.objects().keys() - before.keys()
     assert new == {shown[0].evidence}
-    proofs = read_proofs(s.r.store, s.r.domain, s.r.pins, {})
+    proofs = read_proofs(s.r.repository, s.r.domain, s.r.pins, {})
     assert proofs.damaged.keys() == {s.second}
     assert proofs.findings == ()
     assert DAMAGED in str(s.r.objects()[shown[0].evidence or ""])
@@ -69,7 +69,7 @@ def test_evidence_of_much_damage_fits(tmp_path: Path) -> None:
         r.store.delete(name)
     with pytest.raises(Damaged, match="60 of 60 snapshots are hit"):
         scrub(r.repository, ask(r, 0), r.system, lambda _: None, witness(r))
-    assert len(read_proofs(r.store, r.domain, r.pins, {}).damaged) == 60
+    assert len(read_proofs(r.repository, r.domain, r.pins, {}).damaged) == 60
 
 
 # --- what only a key shows: every hash fits, because the writer itself vouches for it

@@ -30,6 +30,8 @@ class Watched:
 
     inner: MemoryStore
     url: str = "memory://watched"
+    lanes: int = 2
+    locks: bool = False
     calls: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda _call: None
     after: Callable[[str], None] = lambda _call: None

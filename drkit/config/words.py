@@ -1,0 +1,93 @@
+"""What single values of a policy look like: names, paths, stores, durations."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, timedelta, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from drkit.files.patterns import compiled
+from drkit.model import policy, units
+from drkit.stores import STORES, check_url
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_PASSWORD = re.compile(r"://[^/]*:[^/]*@")
+
+
+def version(text: str) -> int:
+    if text == str(policy.VERSION):
+        return policy.VERSION
+    later = text.isascii() and text.isdigit() and text > "0"
+    raise ValueError(
+        f"{text[:20]!r} is of another drkit: this one reads version {policy.VERSION}"
+        if later
+        else f"{text[:20]!r} is not a version: write {policy.VERSION}"
+    )
+
+
+def name(text: str) -> str:
+    if NAME.fullmatch(text):
+        return text
+    rule = "small letters, digits, '.', '_' and '-', 63 at most, the first a letter or a digit"
+    raise ValueError(f"{text[:80]!r} is not a name: {rule}")
+
+
+def path(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError(f"{text[:80]!r} is not an absolute path: it must begin with /")
+    if ".." in text.split("/"):
+        raise ValueError(f"{text[:80]!r} holds '..': write the path it leads to")
+    return Path(text)
+
+
+def pattern(text: str) -> str:
+    compiled([text])
+    return text
+
+
+def store(text: str) -> str:
+    if _PASSWORD.search(text):
+        raise ValueError("a password stands in the address of a store: take it out of the file")
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return str(path(text))
+    kind = scheme[1].lower()
+    if kind not in STORES or not scheme[2]:
+        raise ValueError(
+            f"{text[:80]!r} is not a store: write it like file:///srv/backup, s3://… or gs://…"
+        )
+    if kind == "file" and not text[7:].startswith("/"):
+        raise ValueError(f"{text[:80]!r} is not absolute: three slashes, like file:///srv/backup")
+    check_url(text)
+    return text
+
+
+def compression(text: str) -> int:
+    found = re.fullmatch(r"zstd:([0-9]{1,2})", text)
+    if found is None or not 1 <= int(found[1]) <= 19:
+        raise ValueError(f"{text[:20]!r} is not a compression: write zstd:1 to zstd:19")
+    return int(found[1])
+
+
+def zone(text: str) -> tzinfo:
+    try:
+        return UTC if text == "UTC" else ZoneInfo(text)
+    except (OSError, ValueError, LookupError):  # a folder, a path that leads out, no such zone
+        raise ValueError(
+            f"{text[:60]!r} is not a time zone: write it like Europe/Berlin or UTC"
+        ) from None
+
+
+def some(parse: Callable[[str], int | timedelta]) -> Callable[[str], int | timedelta]:
+    def checked(text: str) -> int | timedelta:
+        value = parse(text)
+        if not value:
+            raise ValueError(f"{text[:40]!r} is nothing: it must be more than that")
+        return value
+
+    return checked
+
+
+def show_duration(value: object) -> str:
+    return units.in_words(value) if isinstance(value, timedelta) else str(value)

@@ -1,0 +1,222 @@
+"""Second stores: each gets every committed session; what could not be copied is caught up later."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from drkit.errors import ConfigError, Damaged, DrkitError, StoreError, Tampering
+from drkit.model.finding import Finding
+from drkit.model.pins import Pins
+from drkit.model.policy import Policy
+from drkit.model.retention import LockMode, Rules
+from drkit.operations import state
+from drkit.operations.reading import FILES
+from drkit.repository.base import note_heads
+from drkit.repository.copier import copy_domain
+from drkit.repository.copy_evidence import copy_evidence
+from drkit.repository.copy_plan import CopyDone, CopyPlan, Until
+from drkit.repository.history import Heads, domains, read_history
+from drkit.repository.repository import Repository, domain_id, join, open_repository
+from drkit.repository.signed import Open
+from drkit.stores import plain_url
+from drkit.stores.base import Lock, Store
+from drkit.stores.locked import evidence_lock, lock_until, locked
+from drkit.stores.probe import brief_lock, probe
+from drkit.system import System
+
+_MEMORY = "copied.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyTo:
+    url: str
+    open: Callable[[], Store]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyJob:
+    """One domain, and where it goes."""
+
+    name: str  # of the policy
+    source: Repository
+    domain: str
+    pins: Pins
+    rules: Rules = field(default_factory=Rules)
+    state: Path | None = None  # drkit's state folder; None: this machine remembers nothing
+
+    @property
+    def spool(self) -> Path:
+        """For objects on their way to a store that has no disk here."""
+        if self.state is None:
+            return Path(tempfile.gettempdir())
+        return state.domain_folder(self.state, self.domain) / "spool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What came of one copy."""
+
+    url: str
+    done: CopyDone | None = None
+    error: DrkitError | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.done is not None and self.error is None and self.done.complete
+
+
+def job_of(policy: Policy, source: Repository, folder: Path) -> CopyJob:
+    return CopyJob(
+        name=policy.name,
+        source=source,
+        domain=domain_id(source.id, policy.domain_name, FILES),
+        pins=policy.encryption.signers,
+        rules=policy.retention,
+        state=folder,
+    )
+
+
+def jobs_of(source: Repository, pins: Pins) -> list[CopyJob]:
+    """All that a repository holds, without a policy: nothing is locked, and nothing remembered."""
+    return [CopyJob(name=id[:8], source=source, domain=id, pins=pins) for id in domains(source)]
+
+
+def fit(store: Store, lock: LockMode | None, system: System) -> list[Finding]:
+    """Made ready and probed; a store that nothing is safe in is refused."""
+    store.prepare()
+    wanted = brief_lock(lock, system.now()) if lock is not None and store.locks else None
+    found = probe(store, system.random_bytes, wanted)
+    failed = next((finding for finding in found if finding.level == "fail"), None)
+    if failed is not None:
+        raise StoreError(
+            f"{store.url} is not fit for a repository: {failed.what}: {failed.message}",
+            hint=failed.hint,
+        )
+    return found
+
+
+def joined(
+    store: Store, source: Repository, rules: Rules, system: System, *, known: bool
+) -> Repository:
+    """The copy there; at the first time it is probed and made.
+
+    Where one was before and is no more, none is made: a disk may be missing at its place.
+    """
+    if not known:
+        store.prepare()
+    try:
+        there = open_repository(store)
+    except ConfigError:
+        if known:
+            raise
+        fit(store, rules.lock, system)
+        there = join(locked(store, lock_until(rules, system.now())), source, system)
+    return replace(there, store=store, copy=True)
+
+
+def copy_all(job: CopyJob, targets: Iterable[CopyTo], system: System) -> tuple[Copied, ...]:
+    """One that fails stops none of the others."""
+    return tuple(_tried(job, target, system) for target in targets)
+
+
+def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
+    try:
+        known = target.url in _known(job)
+        there = joined(target.open(), job.source, job.rules, system, known=known)
+        before = _heads(job.source, job)
+        done = copy_one(job, there, system)
+        trouble = _trouble(done)
+        if trouble is None and done.complete:
+            _remember(job, target.url, there, before)
+    except DrkitError as error:
+        return Copied(url=target.url, error=error)
+    return Copied(url=target.url, done=done, error=trouble)
+
+
+def copy_one(job: CopyJob, there: Repository, system: System) -> CopyDone:
+    """Sessions, then evidence: what evidence speaks of is there before it."""
+    plan = CopyPlan(
+        source=job.source,
+        destination=there,
+        domain=job.domain,
+        pins=job.pins,
+        spool=job.spool,
+        task=f"{job.name}: copy to {there.store.url}",
+        until=until(job.rules, system),
+    )
+    done = copy_domain(plan, system)
+    evidence = copy_evidence(plan, system)
+    return replace(
+        done,
+        objects=done.objects + evidence.objects,
+        bytes=done.bytes + evidence.bytes,
+        findings=(*done.findings, *evidence.findings),
+    )
+
+
+def until(rules: Rules, system: System) -> Until:
+    """How long what is put at a copy stays locked: of a generation, or of evidence."""
+
+    def lock(opened: Open | None) -> Lock | None:
+        if opened is None:
+            return evidence_lock(rules, system.now())
+        return lock_until(rules, opened.expected_end)
+
+    return lock
+
+
+def _heads(repository: Repository, job: CopyJob) -> Heads:
+    return read_history(repository, job.domain, job.pins).heads()
+
+
+def _remember(job: CopyJob, url: str, there: Repository, before: Heads) -> None:
+    """What this copy was seen to hold must stay there; and that it lacks nothing up to here."""
+    if job.state is None:
+        return
+    folder = state.prepare_below(job.state, state.memory_folder(job.state, job.domain, there))
+    note_heads(folder, _heads(there, job))
+    known = _known(job) | {url: before}
+    state.replace_file(_memory(job), msgspec.json.encode(known))
+
+
+def _memory(job: CopyJob) -> Path:
+    assert job.state is not None
+    return state.prepare_domain(job.state, job.domain) / _MEMORY
+
+
+def _known(job: CopyJob) -> dict[str, Heads]:
+    if job.state is None:
+        return {}
+    try:
+        return msgspec.json.decode(_memory(job).read_bytes(), type=dict[str, Heads])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def behind(job: CopyJob, targets: Iterable[CopyTo], heads: Heads) -> list[CopyTo]:
+    """Those that may lack something, as far as this machine remembers: nothing is asked."""
+    known = _known(job)
+    return [target for target in targets if known.get(target.url) != heads]
+
+
+def not_copied(copied: Copied) -> DrkitError:
+    """Of a backup that is committed."""
+    error = copied.error
+    assert error is not None
+    said = f"committed, not copied to {plain_url(copied.url)}: {error.message}"
+    if isinstance(error, Damaged):
+        return type(error)(said, hint=error.hint)
+    next_ = "the next drkit backup catches up"
+    return StoreError(said, hint=f"{error.hint}; {next_}" if error.hint else next_)
+
+
+def _trouble(done: CopyDone) -> DrkitError | None:
+    bad = [finding for finding in done.findings if finding.level == "fail"]
+    if not bad:
+        return None
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    kind = Tampering if bad[0].what == "tampering" else Damaged
+    return kind(f"{bad[0].message}{more}", hint=bad[0].hint)

@@ -1,0 +1,1 @@
+"""What the store of Google Cloud Storage is made of: keys, tokens, connections, refusals."""

@@ -1,0 +1,35 @@
+"""Of many versions of an object the oldest counts: the one that drkit put, once."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+
+from drkit.stores.base import Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    name: str
+    id: str
+    size: int
+    modified: datetime
+    live: bool  # what a plain read of the name gets
+
+
+def oldest(versions: Iterable[Version]) -> Iterator[tuple[Stored, Version]]:
+    """`versions` in the order of names, and of one name from the newest to the oldest."""
+    for _, group in groupby(versions, key=attrgetter("name")):
+        held = list(group)
+        first = held[-1]
+        yield (
+            Stored(name=first.name, size=first.size, modified=first.modified, odd=_odd(held)),
+            first,
+        )
+
+
+def _odd(held: list[Version]) -> str:
+    if len(held) > 1:
+        return f"has {len(held)} versions"
+    return "" if held[0].live else "hidden by a later delete"

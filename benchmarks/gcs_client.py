@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, metavar=("KIND", "URL", "BUCKET"))
     args = parser.parse_args()
     if args.child:
-        _child(*args.child, args.size)
+        kind, url, bucket = args.child
+        _child(kind, url, bucket, args.size)
         return
     figures: dict[str, list[dict[str, float]]] = {"drkit": [], "google": []}
     with gcs_double() as double, tempfile.TemporaryDirectory():

@@ -15,7 +15,7 @@ from drkit.model.policy import Policy
 from drkit.model.snapshot import BackupKind, Snapshot
 from drkit.operations import state
 from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
-from drkit.operations.reading import FILES
+from drkit.operations.reading import FILES, with_memory
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_history
 from drkit.repository.repository import Repository, domain_id
@@ -76,6 +76,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
     domain = domain_id(plan.repository.id, policy.domain_name, FILES)
     folder = state.prepare_domain(plan.state, domain)
     with state.locked(folder, policy.name):
+        plan = replace(plan, repository=with_memory(plan.repository, folder))
         history = read_history(plan.repository, domain, policy.encryption.signers)
         snapshots = history.snapshots
         due = _due(plan, snapshots, system)
@@ -164,6 +165,7 @@ def _session(
         compression=policy.repository.compression,
         verify=policy.repository.verify,
         rules=policy.retention,
+        task=f"{policy.name}: backup",
     )
 
 
@@ -183,7 +185,7 @@ def _capture(
             unreadable=files.unreadable,
             xattrs=files.xattrs,
             apart=(*plan.apart, plan.state),
-            task=f"{name}: backup",
+            task=session.task,
         ),
         heard,
     )
@@ -192,6 +194,8 @@ def _capture(
     except KeyboardInterrupt as stop:
         stop.add_note(f"{name}: {watched.left()}")
         raise
+    finally:
+        watched.end(session.task)
 
 
 class _Told:
@@ -206,8 +210,13 @@ class _Told:
         if isinstance(event, Started) and event.total_bytes is None and self._last is not None:
             facts = self._last.facts
             event = replace(event, total_bytes=facts.bytes, total_items=facts.files)
-        self._captured = self._captured or isinstance(event, Finished)
-        self._tell(event)
+        if isinstance(event, Finished):
+            self._captured = True  # all is read; what is left to send goes on
+        else:
+            self._tell(event)
+
+    def end(self, task: str) -> None:
+        self._tell(Finished(task=task))
 
     def left(self) -> str:
         if self._captured:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -75,13 +75,20 @@ def domain_of(repository: Repository, policy: Policy, state: Path | None) -> Dom
 
 def look(domain: Domain) -> Seen:
     """The history with everything odd about it, this machine's own memory included."""
-    history = read_history(domain.repository, domain.id, domain.pins)
+    history = read_history(with_memory(domain.repository, domain.state), domain.id, domain.pins)
     findings = list(history.findings)
     if domain.state is not None:
         findings += missing(history, known_heads(domain.state))
     if not domain.pins.writers:
         findings.append(_UNPINNED)
     return Seen(domain=domain, history=history, findings=tuple(dict.fromkeys(findings)))
+
+
+def with_memory(repository: Repository, folder: Path | None) -> Repository:
+    """`folder`: what this machine remembers of the domain there; none is made for a reader."""
+    if folder is None or not folder.is_dir():
+        return repository
+    return replace(repository, memory=folder / "seen.sqlite")
 
 
 def all_domains(

@@ -40,6 +40,7 @@ class SessionPlan:
     compression: int = 3
     verify: str = "sampled"  # all | sampled | none
     rules: Rules = field(default_factory=Rules)  # how long what is put stays locked
+    task: str = "backup"  # what progress is told under
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

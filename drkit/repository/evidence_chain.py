@@ -60,8 +60,8 @@ def read_proofs(repository: Repository, domain: str, pins: Pins, known: Links) -
     damaged: list[Said] = []
     links: list[Link] = []
     listed = list(store.list(names.EVIDENCE))
-    fit = [s.name for s in listed if s.size <= LIMIT and s.name not in known]
-    answers = read_smalls(store, fit)
+    fit = [s for s in listed if s.size <= LIMIT and s.name not in known]
+    answers = read_smalls(repository, fit)
     for stored in listed:
         findings += odd_versions(stored)
         link = _link(answers, stored, known, findings)

@@ -46,6 +46,7 @@ class Generation:
     closed: bool = False  # presence is enough: it stops writers
     expired: bool = False  # a pinned maintainer's only: it hides commits
     swept: bool = False  # anything stands at `expired`
+    marks: list[Stored] = field(default_factory=list)  # open, closed, expired
 
     @property
     def open_sessions(self) -> dict[str, Stored]:
@@ -123,14 +124,17 @@ def _sort_in(history: History, stored: Stored) -> None:
             g.manifests[session] = stored.size
         case "packlist":
             g.packlists[session] = stored.size
-        case "closed":
-            g.closed = True
-        case "expired":
-            g.swept = True
-        case "open":
-            g.opened = stored.modified
+        case "open" | "closed" | "expired":
+            _mark(g, name.kind, stored)
         case _:
             pass
+
+
+def _mark(g: Generation, kind: str, stored: Stored) -> None:
+    g.marks.append(stored)
+    g.closed = g.closed or kind == "closed"
+    g.swept = g.swept or kind == "expired"
+    g.opened = stored.modified if kind == "open" else g.opened
 
 
 def odd_versions(stored: Stored) -> Iterator[Finding]:
@@ -141,12 +145,13 @@ def odd_versions(stored: Stored) -> Iterator[Finding]:
 
 
 def _read(repository: Repository, history: History, pins: Pins) -> None:
-    wanted = [name for g in history.generations.values() for name in _small(history.domain, g)]
+    found = history.generations.values()
+    signed = [stored for g in found for stored in (*g.marks, *g.outcomes.values())]
     source = _Source(
         repository=repository.id,
         copy=repository.copy,
         pins=pins,
-        answers=read_smalls(repository.store, wanted),
+        answers=read_smalls(repository, signed),
     )
     for generation in history.generations.values():
         _read_generation(source, history, generation)
@@ -161,16 +166,6 @@ class _Source:
 
     def get(self, name: str) -> bytes:
         return of(self.answers, name)
-
-
-def _small(domain: str, g: Generation) -> Iterator[str]:
-    if g.opened is not None:
-        yield names.opened(domain, g.id)
-    if g.closed:
-        yield names.closed(domain, g.id)
-    if g.swept:
-        yield names.expired(domain, g.id)
-    yield from (stored.name for stored in g.outcomes.values())
 
 
 def _read_generation(source: _Source, history: History, g: Generation) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 
@@ -39,6 +40,7 @@ class Repository:
     document: bytes
     store_id: str
     copy: bool = False  # a second store, as whoever opened it knows: sessions begin elsewhere
+    memory: Path | None = None  # of small objects that were read from it before
 
     @property
     def raw_id(self) -> bytes:

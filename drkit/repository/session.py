@@ -12,6 +12,7 @@ import msgspec
 
 from drkit.crypto.recipients import seal_envelope
 from drkit.errors import AlreadyExists, Busy, Damaged, DiskError, StoreError
+from drkit.events import Advanced
 from drkit.model.finding import Finding
 from drkit.model.snapshot import Facts
 from drkit.repository import names
@@ -203,6 +204,7 @@ class Session:
             number = self._put_somewhere(pack.body)
         finally:
             os.close(pack.body.fd)
+        self._system.tell(Advanced(task=self._plan.task, sent=pack.body.size))
         self._sent.append(
             _Sent(
                 number=number,

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from drkit.errors import Damaged, NotFound, StoreError
-from drkit.repository.transfer import askers, gathered
-from drkit.stores.base import Store
+from drkit.repository.repository import Repository
+from drkit.repository.seen import remember, remembered
+from drkit.repository.transfer import askers, gathered, is_far
+from drkit.stores.base import Store, Stored
 
 LIMIT = 64 << 10
 Answer = bytes | Damaged | NotFound  # the last two are findings, not ends
@@ -22,15 +24,23 @@ def read_small(store: Store, name: str) -> bytes:
         raise Damaged(f"{name} has {size} bytes, more than drkit ever gives it") from error
 
 
-def read_smalls(store: Store, names: Sequence[str]) -> dict[str, Answer]:
-    def ask(name: str) -> Answer:
+def read_smalls(repository: Repository, listed: Sequence[Stored]) -> dict[str, Answer]:
+    """What a listing has just shown; over a network, as far as it is remembered, without asking."""
+    store = repository.store
+    memory = repository.memory if is_far(store.lanes) else None
+    known = remembered(memory, {stored.name: stored for stored in listed})
+
+    def ask(stored: Stored) -> Answer:
         try:
-            return read_small(store, name)
+            return read_small(store, stored.name)
         except (Damaged, NotFound) as error:
             return error
 
-    answers = gathered(names, ask, askers(store.lanes))
-    return dict(zip(names, answers, strict=True))
+    new = [stored for stored in listed if stored.name not in known]
+    answers = gathered(new, ask, askers(store.lanes))
+    read = list(zip(new, answers, strict=True))
+    remember(memory, [(stored, data) for stored, data in read if isinstance(data, bytes)])
+    return {**known, **{stored.name: answer for stored, answer in read}}
 
 
 def of(answers: dict[str, Answer], name: str) -> bytes:

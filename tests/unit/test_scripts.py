@@ -101,7 +101,8 @@ def test_bench_refuses_what_it_does_not_have() -> None:
     code, output = run("scripts/bench", "nothing")
     assert code == 2
     assert (
-        "bench: hint: one of: entry files gcs_client kept_alive parts recheck relay startup stores" in output
+        "bench: hint: one of: entry files gcs_client kept_alive parts recheck relay startup stores"
+        in output
     )
 
 

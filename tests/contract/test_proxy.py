@@ -287,6 +287,19 @@ def test_a_killed_client(upstream: Upstream) -> None:
         assert (f"/b/{when}" in upstream.objects) == arrives
 
 
+def test_what_a_plan_raises_is_told(upstream: Upstream) -> None:
+    def plan(_seen: Seen) -> Act | None:
+        raise ZeroDivisionError
+
+    proxy = Proxy(upstream.url, plan).__enter__()
+    with closing(http.client.HTTPConnection(*address(proxy), timeout=10)) as plain:
+        plain.request("GET", "/b/k")
+        with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+            plain.getresponse()
+    with pytest.raises(ZeroDivisionError):
+        proxy.__exit__(None)
+
+
 # Listings.
 
 

@@ -15,9 +15,9 @@ from drkit.model.retention import LockMode, Rules
 from drkit.operations import state
 from drkit.operations.reading import FILES
 from drkit.repository.base import note_heads
-from drkit.repository.copier import copy_domain
-from drkit.repository.copy_evidence import copy_evidence
-from drkit.repository.copy_plan import CopyDone, CopyPlan, Until
+from drkit.repository.copies.copier import copy_domain
+from drkit.repository.copies.evidence import copy_evidence
+from drkit.repository.copies.plan import CopyDone, CopyPlan, Until
 from drkit.repository.history import Heads, domains, read_history
 from drkit.repository.repository import Repository, domain_id, join, open_repository
 from drkit.repository.signed import Open

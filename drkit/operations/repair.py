@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from drkit.errors import Damaged, DrkitError
 from drkit.operations.copy import CopyJob, CopyTo, until
-from drkit.repository.repairer import RepairDone, Repairing, repair
+from drkit.repository.copies.repairer import RepairDone, Repairing, repair
 from drkit.repository.repository import Repository, open_repository
 from drkit.stores import plain_url
 from drkit.system import System

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drkit.repository import names
-from drkit.repository.copy_evidence import copy_evidence
+from drkit.repository.copies.evidence import copy_evidence
 from drkit.repository.signed import Fence, Where, decode_outcome
 from drkit.stores.base import Store
 from tests.fixtures.copies import (

@@ -8,7 +8,7 @@ import pytest
 
 from drkit.errors import StoreError
 from drkit.repository import names
-from drkit.repository.copier import copy_domain
+from drkit.repository.copies.copier import copy_domain
 from drkit.stores.base import Store
 from tests.fixtures.copies import clone, copied, joined, plan, same, sessions, sound
 from tests.fixtures.faulty_store import Call, Fault, FaultyStore, Hook, number, on, unanswered

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drkit.errors import NotFound, StoreError
-from drkit.repository.copy_plan import CopyDone
+from drkit.repository.copies.plan import CopyDone
 from drkit.repository.forgetter import ForgetDone
 from drkit.stores.base import Store
 from tests.fixtures.copies import clone, copied, held, joined, odd, same, sessions, sound

@@ -4,7 +4,7 @@ import shutil
 from itertools import product
 from pathlib import Path
 
-from drkit.errors import StoreError
+from drkit.errors import Damaged, StoreError
 from drkit.stores.base import Settings, Store
 from tests.fixtures import cloud_scenes, trees
 from tests.fixtures import http_acts as acts
@@ -41,21 +41,31 @@ SLOW: dict[str, Act] = {"silence": acts.stall(0.2), "a slow drip": acts.drip(100
 
 
 def restoring(into: Path) -> Work:
-    """The newest there is, looked for through the same store."""
+    """The newest that is listed, looked for through the same store."""
 
     def work(made: World, store: Store) -> None:
         shutil.rmtree(into, ignore_errors=True)
-        snapshots = made.history(store).snapshots
-        if not snapshots:
+        history = made.history(store)
+        if history.tampered():
+            raise Damaged(history.tampered()[0].message)
+        if not history.snapshots:
             raise StoreError("no backup is listed")
-        made.restore(snapshots[-1], into, store)
+        chosen(into).write_text(history.snapshots[-1].session)
+        made.restore(history.snapshots[-1], into, store)
 
     return work
 
 
-def right(scene: Scene, into: Path) -> bool:
-    newest = scene.world.history().snapshots[-1].session
-    return trees.compare(scene.ledger.copies[newest], into) == []
+def chosen(into: Path) -> Path:
+    """A listing that lies may show an older one as the newest."""
+    return into.with_name("chosen")
+
+
+def right(scene: Scene, into: Path, *, newest: bool = True) -> bool:
+    session = chosen(into).read_text()
+    if newest and session != scene.world.history().snapshots[-1].session:
+        return False
+    return trees.compare(scene.ledger.copies[session], into) == []
 
 
 def right_or_in_words(scene: Scene, found: Round, into: Path, here: str) -> None:
@@ -64,7 +74,7 @@ def right_or_in_words(scene: Scene, found: Round, into: Path, here: str) -> None
         assert found.ended.code in (5, 8), f"{here}: {found.ended}"
         assert found.ended.message, f"{here}: {found.ended}"
     else:
-        assert right(scene, into), here
+        assert right(scene, into, newest=False), here
 
 
 def test_with_retries_nothing_is_felt(scene_of: SceneOf, part: Part, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from drkit.errors import ConfigError
 from drkit.events import Advanced, Event, Finished, Started
 from drkit.model.pins import Pins
 from drkit.repository import names
-from drkit.repository.copier import copy_domain
-from drkit.repository.copy_plan import pending
+from drkit.repository.copies.copier import copy_domain
+from drkit.repository.copies.plan import pending
 from drkit.repository.repository import create, join
 from drkit.repository.signed import Closed, Expired, Fence, Open, Where, decode, encode
 from drkit.stores.base import Body, Lock

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from drkit.repository import names
-from drkit.repository.copier import copy_domain
+from drkit.repository.copies.copier import copy_domain
+from drkit.repository.copies.repairer import RepairDone, Repairing, repair
 from drkit.repository.packlists import Fault as Found
-from drkit.repository.repairer import RepairDone, Repairing, repair
 from drkit.stores.base import Store
 from tests.fixtures.copies import at, copied, empty, held, joined, mended, plan, same, sound
 from tests.fixtures.faulty_store import Call, Fault, FaultyStore, number, on

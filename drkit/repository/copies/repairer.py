@@ -10,8 +10,8 @@ from drkit.events import Advanced, Finished, Started
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.repository import names
-from drkit.repository.carry import Unfit, fetched, lanes, readable, with_buffers
-from drkit.repository.copy_plan import LIMIT, NEXT_FULL, Until, check_pair, pending, unlocked
+from drkit.repository.copies.carry import Unfit, fetched, lanes, readable, with_buffers
+from drkit.repository.copies.plan import LIMIT, NEXT_FULL, Until, check_pair, pending, unlocked
 from drkit.repository.history import Generation, read_history
 from drkit.repository.pack import waiting_room
 from drkit.repository.packlists import Fault, Packlist, Promised, Read, promised, read_packlists

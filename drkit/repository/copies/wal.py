@@ -8,8 +8,8 @@ from drkit.errors import AlreadyExists, Damaged
 from drkit.model.finding import Finding
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
-from drkit.repository.carry import Unfit, fetched_as_is, lanes, with_buffers
-from drkit.repository.copy_plan import LIMIT, WHO, CopyPlan, believed
+from drkit.repository.copies.carry import Unfit, fetched_as_is, lanes, with_buffers
+from drkit.repository.copies.plan import LIMIT, WHO, CopyPlan, believed
 from drkit.repository.names import Name
 from drkit.repository.pack import waiting_room
 from drkit.repository.signed import Commit, Where

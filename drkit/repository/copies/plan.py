@@ -11,7 +11,7 @@ from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
-from drkit.repository.carry import lanes, read_all
+from drkit.repository.copies.carry import lanes, read_all
 from drkit.repository.history import Generation, snapshot_of
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Commit, Expired, Fence, Open, Where, decode, decode_outcome

@@ -9,8 +9,8 @@ from drkit.events import Advanced, Finished, Started
 from drkit.model.finding import Finding
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
-from drkit.repository.carry import Unfit, carry, readable
-from drkit.repository.copy_plan import (
+from drkit.repository.copies.carry import Unfit, carry, readable
+from drkit.repository.copies.plan import (
     LIMIT,
     NEXT_FULL,
     Committed,
@@ -26,7 +26,7 @@ from drkit.repository.copy_plan import (
     refusal,
     tampering,
 )
-from drkit.repository.copy_wal import WalCopy
+from drkit.repository.copies.wal import WalCopy
 from drkit.repository.history import Generation
 from drkit.repository.pack import waiting_room
 from drkit.repository.packlists import (

@@ -8,8 +8,8 @@ from drkit.errors import AlreadyExists, Damaged
 from drkit.events import Advanced, Finished, Started
 from drkit.model.evidence import Link
 from drkit.repository import names
-from drkit.repository.carry import Unfit, readable
-from drkit.repository.copy_plan import LIMIT, CopyDone, CopyPlan, check_pair, tampering
+from drkit.repository.copies.carry import Unfit, readable
+from drkit.repository.copies.plan import LIMIT, CopyDone, CopyPlan, check_pair, tampering
 from drkit.repository.evidence import decode
 from drkit.repository.repository import body
 from drkit.stores.base import Store

@@ -141,12 +141,12 @@ class S3Store:
     def read(self, name: str, limit: int) -> bytes:
         asked = self._named("read", name)
         with translated(asked):
-            got = self._oldest(name, partial(self._get, name))
+            got = self._oldest(name, partial(self._get, name, ChecksumMode="ENABLED"))
             with closing(got["Body"]) as source:
                 size = got["ContentLength"]
                 if size > limit:
                     raise StoreError(f"{asked}: {size} bytes, more than the {limit} it may have")
-                data = source.read(size)
+                data = source.read()  # to its end: there the checksum is compared
                 check_whole(asked, len(data), size)
                 return data
 

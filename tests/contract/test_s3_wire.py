@@ -1,5 +1,7 @@
 """The way to S3: ranges, drips, silence, cuts, TLS, addresses, memory; no secret in any word."""
 
+import base64
+import hashlib
 import os
 import socket
 import ssl
@@ -76,6 +78,19 @@ def test_a_wrong_range_is_not_taken(answer: bytes, words: str, transient: bool) 
     with answering(cut) as (store, _), pytest.raises(StoreError, match=words) as caught:
         ASKS["read_into"](store)
     assert caught.value.transient is transient
+
+
+@pytest.mark.parametrize("sent", [b"1235", b"1234"])
+def test_what_is_read_whole_is_held_against_the_checksum(sent: bytes) -> None:
+    digest = base64.b64encode(hashlib.sha256(b"1234").digest())
+    answer = HEAD + b"Content-Length: 4\r\nx-amz-checksum-sha256: " + digest + b"\r\n\r\n" + sent
+    with answering(lambda _: [answer]) as (store, _):
+        if sent == b"1234":
+            assert store.read("x", 9) == sent
+            return
+        with pytest.raises(StoreError, match="other bytes came") as caught:
+            store.read("x", 9)
+    assert caught.value.transient
 
 
 DRIP: list[bytes | float] = [b"x", 0.2] * 40

@@ -42,6 +42,7 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], str, str | None], ...] = (
         "the connection was cut",
         None,
     ),
+    ((boto.FlexibleChecksumError,), "other bytes came than the server's checksum says", None),
 )
 
 

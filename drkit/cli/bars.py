@@ -11,6 +11,9 @@ from drkit.model.units import rate_in_words, roughly, size_in_words
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
+_LONGEST = 28  # columns for the name of a task
+_HEAD = 16
+
 
 class Bars(Quiet):
     """rich is imported when the first task begins: a second of work is not worth its start."""
@@ -38,7 +41,7 @@ class Bars(Quiet):
             self._progress.start()
         self._items[event.task] = self._sent[event.task] = 0
         self._tasks[event.task] = self._progress.add_task(
-            printable(event.task)[-24:], total=event.total_bytes or None, items=0, sent=0
+            _shortened(printable(event.task)), total=event.total_bytes or None, items=0, sent=0
         )
 
     def _advanced(self, event: Advanced) -> None:
@@ -70,6 +73,11 @@ class Bars(Quiet):
             self._progress.stop()
             self._progress = None
             self._tasks.clear()
+
+
+def _shortened(task: str) -> str:
+    """Whose task it is stands at its begin, and of an address the end tells most."""
+    return task if len(task) <= _LONGEST else f"{task[:_HEAD]}…{task[_HEAD + 1 - _LONGEST :]}"
 
 
 def _bars(*, color: bool) -> "Progress":

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from drkit.model.snapshot import Snapshot
     from drkit.operations.reading import Seen
 
+NOT_COPIED = "not copied"  # a copy may lack for good what home let go: no news for cron
 SHORT = 8  # characters of an id, in tables
 
 
@@ -77,7 +78,8 @@ def name_of(seen: "Seen") -> str:
 
 def say_findings(out: Output, seen: "Seen") -> None:
     for finding in seen.findings:
-        out.warn(f"{name_of(seen)}: {finding.message}", finding.hint)
+        if not (out.quiet and finding.what == NOT_COPIED):
+            out.warn(f"{name_of(seen)}: {finding.message}", finding.hint)
 
 
 def exit_of(found: "Iterable[Finding]") -> int:

@@ -87,6 +87,7 @@ def command(
         single_recipient=single_recipient,
         copies=tuple(_url(copy) for copy in copies),
         lock=lock,
+        yes=world.yes,
     )
     if not (given or identities_to or asks) and init.existing(plan) is None:
         raise UsageError(

@@ -62,15 +62,17 @@ def _mend(
     from drkit.stores import plain_url
 
     kept = policy.repository
-    urls = (kept.store, *kept.copies) if source is None else (source,)
-    others = [copy_to(world, url, policy) for url in urls if plain_url(url) != repository.store.url]
+    urls = (kept.store, *kept.copies)
+    own = next((u for u in urls if plain_url(u) == repository.store.url), repository.store.url)
+    given = urls if source is None else (source,)
+    others = [copy_to(world, url, policy) for url in given if plain_url(url) != repository.store.url]
     if not others:
         raise UsageError(
             f"{policy.name} has one store alone: there is nothing to repair it from",
             hint="drkit scrub says what is hit; a second store stands under `copies:`",
         )
     job = copy.job_of(policy, repository, world.state(policy))
-    mended = repair.mend(job, others, world.system, dry_run=dry_run)
+    mended = repair.mend(job, others, world.system, url=own, dry_run=dry_run)
     for one in mended:
         _say(world.out, policy.name, one)
     return {"from": [_document(one) for one in mended]}, repair.verdict(mended)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from drkit.cli.documents import NOT_COPIED
 from drkit.cli.output import Output, count, iso, printable
 from drkit.cli.reading import Asked, identities, looked_at, reading
 from drkit.cli.several import Outcome, each, each_store
@@ -189,5 +190,5 @@ def _say(out: Output, name: str, result: "ScrubResult") -> None:
             f"{name}: snapshot {hit.session[:8]} {'is' if hit.sure else 'may be'} hit: {which}"
         )
     for finding in result.findings:
-        if finding.level == "warn":
+        if finding.level == "warn" and not (out.quiet and finding.what == NOT_COPIED):
             out.warn(f"{name}: {finding.message}", finding.hint)

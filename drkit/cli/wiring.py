@@ -156,10 +156,11 @@ def repository_of(
 ) -> "Repository":
     """The policy's home store, or another one of its stores."""
     from drkit.repository.repository import open_repository
+    from drkit.stores import plain_url
 
     home = policy.repository.store
     opened = open_repository(store_in(world, policy, url or home, patience))
-    return replace(opened, copy=url not in (None, home))
+    return replace(opened, copy=plain_url(url or home) != plain_url(home))
 
 
 def own_folders(urls: Iterable[str]) -> tuple[Path, ...]:

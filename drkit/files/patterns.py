@@ -103,6 +103,7 @@ def _expression(part: str, pattern: str) -> str:
 def _set(negated: str, chosen: str, pattern: str) -> str:
     inside = re.sub(r"([\\\[&~|^])", r"\\\1", chosen.replace("\\", ""))
     inside = "\\]" + inside[1:] if inside.startswith("]") else inside
+    inside = inside.replace("--", "-\\-")  # to a later Python that would be a difference of sets
     try:
         re.compile(f"[{inside}]")
     except re.error as wrong:

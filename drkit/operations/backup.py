@@ -15,7 +15,7 @@ from drkit.model.policy import Policy
 from drkit.model.snapshot import BackupKind, Snapshot
 from drkit.operations import state
 from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
-from drkit.operations.reading import FILES, with_memory
+from drkit.operations.reading import FILES, strange, with_memory
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_history
 from drkit.repository.repository import Repository, domain_id
@@ -73,6 +73,8 @@ def _incomplete(done: Done) -> Damaged:
 def run(plan: BackupPlan, system: System) -> Backup:
     policy = plan.policy
     signer = pinned_signer(policy, plan.state)
+    for finding in strange(plan.repository, policy, plan.state):
+        raise Tampering(f"{finding.message}; nothing was backed up", hint=finding.hint)
     domain = domain_id(plan.repository.id, policy.domain_name, FILES)
     folder = state.prepare_domain(plan.state, domain)
     with state.locked(folder, policy.name):
@@ -92,6 +94,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
             plan, _session(plan, domain, folder, signer, kind, system), snapshots, system
         )
         seconds = system.monotonic() - begun
+        state.note_repository(plan.state, policy.domain_name, plan.repository.id)
         copies = copy_all(job, plan.copies, system)
     return Backup(
         done=done,

@@ -14,11 +14,11 @@ from drkit.model.policy import Policy
 from drkit.model.retention import LockMode, Rules
 from drkit.operations import state
 from drkit.operations.reading import FILES
-from drkit.repository.base import note_heads
+from drkit.repository.base import known_heads, note_heads
 from drkit.repository.copies.copier import copy_domain
 from drkit.repository.copies.evidence import copy_evidence
 from drkit.repository.copies.plan import CopyDone, CopyPlan, Until
-from drkit.repository.history import Heads, domains, read_history
+from drkit.repository.history import Heads, domains, missing, read_history
 from drkit.repository.repository import Repository, domain_id, join, open_repository
 from drkit.repository.signed import Open
 from drkit.stores import plain_url
@@ -128,9 +128,10 @@ def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
         there = joined(target.open(), job.source, job.rules, system, known=known)
         before = _heads(job.source, job)
         done = copy_one(job, there, system)
+        done, held = _looked_at(job, there, done)
         trouble = _trouble(done)
         if trouble is None and done.complete:
-            _remember(job, target.url, there, before)
+            _remember(job, target.url, there, before, held)
     except DrkitError as error:
         return Copied(url=target.url, error=error)
     return Copied(url=target.url, done=done, error=trouble)
@@ -172,12 +173,22 @@ def _heads(repository: Repository, job: CopyJob) -> Heads:
     return read_history(repository, job.domain, job.pins).heads()
 
 
-def _remember(job: CopyJob, url: str, there: Repository, before: Heads) -> None:
+def _looked_at(job: CopyJob, there: Repository, done: CopyDone) -> tuple[CopyDone, Heads]:
+    """What is odd at the copy itself, and its heads now."""
+    history = read_history(there, job.domain, job.pins)
+    found = history.tampered()
+    if job.state is not None:
+        folder = state.memory_folder(job.state, job.domain, there)
+        found += missing(history, known_heads(folder))
+    return replace(done, findings=(*done.findings, *found)), history.heads()
+
+
+def _remember(job: CopyJob, url: str, there: Repository, before: Heads, held: Heads) -> None:
     """What this copy was seen to hold must stay there; and that it lacks nothing up to here."""
     if job.state is None:
         return
     folder = state.prepare_below(job.state, state.memory_folder(job.state, job.domain, there))
-    note_heads(folder, _heads(there, job))
+    note_heads(folder, held)
     known = _known(job) | {url: before}
     state.replace_file(_memory(job), msgspec.json.encode(known))
 

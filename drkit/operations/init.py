@@ -38,6 +38,7 @@ class InitPlan:
     single_recipient: bool = False
     copies: tuple[str, ...] = ()
     lock: LockMode | None = None
+    yes: bool = False  # begin anew, though this machine knows another repository
 
     @property
     def policy_path(self) -> Path:
@@ -114,11 +115,15 @@ def prepare(plan: InitPlan, store: Store, copies: Sequence[Store], system: Syste
     """Stores, repository and signer; each is joined when it is there."""
     found = [finding for one in (store, *copies) for finding in fit(one, plan.lock, system)]
     joined = _is_there(store)
+    if not joined:
+        _refuse_lost(plan, copies)
     rules = Rules(keep=KEEP, lock=plan.lock)
     repository = create(locked(store, lock_until(rules, system.now())), system)
     for copy in copies:
         join(locked(copy, lock_until(rules, system.now())), repository, system)
     folder = state.prepare(plan.state)
+    if plan.yes or state.known_repository(folder, plan.name) is None:
+        state.note_repository(folder, plan.name, repository.id)
     key = state.find_signer(folder)
     return Ground(
         repository=repository.id,
@@ -128,6 +133,24 @@ def prepare(plan: InitPlan, store: Store, copies: Sequence[Store], system: Syste
         probed=tuple(found),
         restore_sha256=hashlib.sha256(tool("restore.py")).hexdigest(),
     )
+
+
+def _refuse_lost(plan: InitPlan, copies: Sequence[Store]) -> None:
+    """A home that is gone is filled from its copy: a new one would hide every backup there is."""
+    for copy, url in zip(copies, plan.copies, strict=True):
+        if _is_there(copy):
+            raise ConfigError(
+                f"{copy.url} holds a repository, and {plan.store} holds none: nothing was made",
+                hint=f"a home that was lost is filled from its copy: drkit copy --repository "
+                f"{url!r} --to {plan.store!r}",
+            )
+    known = state.known_repository(plan.state, plan.name)
+    if known is not None and not plan.yes:
+        raise ConfigError(
+            f"this machine's backups of {plan.name} are in repository {known}, which is not at "
+            f"{plan.store}: nothing was made",
+            hint="mount the right disk, or fill it from a copy; a new beginning takes --yes",
+        )
 
 
 def _is_there(store: Store) -> bool:

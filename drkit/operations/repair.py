@@ -1,7 +1,8 @@
 """What a store has lost, put back from the policy's other stores."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drkit.errors import Damaged, DrkitError
 from drkit.operations.copy import CopyJob, CopyTo, until
@@ -22,23 +23,29 @@ class Mended:
 
 
 def mend(
-    job: CopyJob, sources: Sequence[CopyTo], system: System, *, dry_run: bool
+    job: CopyJob, sources: Sequence[CopyTo], system: System, *, url: str, dry_run: bool
 ) -> tuple[Mended, ...]:
-    """`job.source` is the store to mend; the others give what they can, until all is there."""
+    """`job.source` is the store to mend, at `url`; the others give what they can, until all is
+    there.
+    """
     results: list[Mended] = []
     for source in sources:
         if results and (last := results[-1].done) is not None and not last.lost:
             break
-        results.append(_from(job, source, system, dry_run=dry_run))
+        results.append(_from(job, source, system, to=url, dry_run=dry_run))
     return tuple(results)
 
 
-def _from(job: CopyJob, source: CopyTo, system: System, *, dry_run: bool) -> Mended:
+def _from(job: CopyJob, source: CopyTo, system: System, *, to: str, dry_run: bool) -> Mended:
     url = plain_url(source.url)
     here = job.source
     try:
         there = open_repository(source.open())
-        done = repair(_asked(job, there, system, dry_run=dry_run), system)
+        ask = replace(
+            _asked(job, there, system, dry_run=dry_run),
+            copying=shlex.join(["drkit", "copy", job.name, "--from", source.url, "--to", to]),
+        )
+        done = repair(ask, system)
     except DrkitError as error:
         return Mended(store=here.store.url, source=url, error=error)
     return Mended(store=here.store.url, source=url, done=done)

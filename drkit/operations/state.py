@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from drkit.crypto.sign import SignerKey, new_signer, signer_from_text, signer_to_text
 from drkit.errors import Busy, ConfigError, DiskError
 from drkit.repository.repository import Repository
@@ -153,6 +155,28 @@ def memory_folder(folder: Path, domain: str, repository: Repository) -> Path:
     """What this machine remembers of a domain in one store: of home, the domain's own folder."""
     home = domain_folder(folder, domain)
     return home / "copies" / (repository.store_id or "unknown") if repository.copy else home
+
+
+_HOMES = "homes.json"
+
+
+def known_repository(folder: Path, policy: str) -> str | None:
+    """Where this machine's backups of that policy are: another one there is not what it seems."""
+    return _homes(folder).get(policy)
+
+
+def note_repository(folder: Path, policy: str, repository: str) -> None:
+    homes = _homes(folder)
+    if homes.get(policy) != repository:
+        homes[policy] = repository
+        replace_file(folder / _HOMES, msgspec.json.encode(homes))
+
+
+def _homes(folder: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode((folder / _HOMES).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError):
+        return {}
 
 
 @contextmanager

@@ -83,6 +83,7 @@ class _Memory(msgspec.Struct, frozen=True, kw_only=True):
     id_key: bytes
     recipients: tuple[str, ...]
     writer: str
+    lock: str = ""  # that all of its generation is under
 
 
 def choose_base(
@@ -161,6 +162,10 @@ def _full(plan: SessionPlan, system: System, why: str, harm: str = "") -> Base:
     )
 
 
+def _lock_words(plan: SessionPlan) -> str:
+    return "" if plan.rules.lock is None else f"{plan.rules.lock} {plan.rules.keep}"
+
+
 def _end_of(history: History, memory: _Memory) -> datetime | None:
     opened = history.generations[memory.generation].open
     return None if opened is None else opened.expected_end
@@ -190,7 +195,14 @@ def _why_not_there(plan: SessionPlan, memory: _Memory, g: Generation, system: Sy
         return "the recipients changed"
     if memory.writer != plan.signer.public_text:
         return "the signing key changed"
+    return _why_over(plan, memory, g, system)
+
+
+def _why_over(plan: SessionPlan, memory: _Memory, g: Generation, system: System) -> str:
+    """What a lock asks of the whole generation."""
     end = None if g.open is None else g.open.expected_end
+    if plan.rules.lock is not None and memory.lock != _lock_words(plan):
+        return "the lock changed, and what stands there already keeps the old one"
     if end is None and plan.rules.lock is not None:
         return "the generation has no expected end, which a lock needs"
     if end is not None and system.now() > end:
@@ -221,6 +233,7 @@ def remember(cache: Cache, base: Base, done: Done, plan: SessionPlan, state: byt
         id_key=base.id_key,
         recipients=tuple(r.fingerprint for r in plan.recipients),
         writer=plan.signer.public_text,
+        lock=_lock_words(plan),
     )
     cache.set("memory", msgspec.msgpack.encode(memory))
     cache.set("state", state)

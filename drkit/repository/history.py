@@ -315,7 +315,7 @@ def _not_copied(what: str) -> Finding:
         level="warn",
         what="not copied",
         message=f"{what} is not in this copy",
-        hint="drkit copy catches up, where the first store still has it",
+        hint="drkit copy catches up, unless the first store has let it go since",
     )
 
 

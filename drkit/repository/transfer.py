@@ -13,6 +13,7 @@ from typing import Generic, Self, TypeVar
 from drkit.crypto.seal import DATA
 from drkit.repository.format import RECORD
 from drkit.repository.pack import Finished, PackWriter, discard
+from drkit.stores.throttle import stopped
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,6 +120,7 @@ class _Crew(Generic[T]):
         return None
 
     def _work(self, make: Callable[[], AbstractContextManager[Callable[[T], None]]]) -> None:
+        stopped.set(lambda: self.failed is not None)
         try:
             with make() as handle:
                 while (item := self._next()) is not None:

@@ -155,7 +155,7 @@ class LocalStore:
         if isinstance(error, _ABSENT) and not os.path.isdir(self._root):
             return StoreError(
                 f"no repository folder there: {self._root}",
-                hint="mount the disk it is on, or make a new repository with drkit init",
+                hint="mount the disk it is on; drkit init only where no backup has ever been",
             )
         if isinstance(error, _ABSENT) and operation != _WRITE:
             return NotFound(f"{path} is not there")

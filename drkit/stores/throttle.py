@@ -1,6 +1,7 @@
 """A store that moves no more than so many bytes a second."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
 
@@ -8,7 +9,15 @@ from drkit.errors import ConfigError
 from drkit.stores.base import Body, Store, Stored
 from drkit.system import System
 
+_SLICE = 0.5  # seconds slept at once: then it is asked whether all was stopped
 _BURST = 1.0  # seconds of allowance that a quiet line saves up
+
+# of this thread; a signal reaches only the main one, whose sleeps it ends by itself
+stopped: ContextVar[Callable[[], bool]] = ContextVar("stopped", default=lambda: False)
+
+
+class Stopped(Exception):  # noqa: N818  no error: whoever waits for this thread has given up
+    """The bytes that were waited for are not moved any more."""
 
 
 class Throttled:
@@ -62,5 +71,8 @@ class Throttled:
             now = self._system.monotonic()
             self._paid_until = max(self._paid_until, now - _BURST) + size / self._rate
             wait = self._paid_until - now
-        if wait > 0:
-            self._system.sleep(wait)
+        while wait > 0:
+            if stopped.get()():
+                raise Stopped
+            self._system.sleep(min(wait, _SLICE))
+            wait -= _SLICE

@@ -13,6 +13,11 @@ from drkit.repository.transfer import RESTORERS, askers, gathered, readers
 THREADS = [1, 2, 5, 200]
 
 
+def working() -> list[str]:
+    """Other tests' servers may have threads of their own."""
+    return [thread.name for thread in threading.enumerate() if "(work)" in thread.name]
+
+
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("count", [0, 1, 2, 100])
 def test_answers_come_in_the_order_of_the_items(count: int, threads: int) -> None:
@@ -21,7 +26,7 @@ def test_answers_come_in_the_order_of_the_items(count: int, threads: int) -> Non
         return item * item
 
     assert gathered(range(count), ask, threads) == [n * n for n in range(count)]
-    assert threading.active_count() == 1
+    assert not working()
 
 
 @pytest.mark.parametrize(("count", "threads"), [(1, 16), (0, 16), (50, 1)])
@@ -52,7 +57,7 @@ def test_the_first_error_is_raised_once_all_have_stopped(
     with pytest.raises(type(error)) as caught:
         gathered(range(10_000), ask, threads)
     assert caught.value is error
-    assert threading.active_count() == 1
+    assert not working()
     assert next(asked) < 500
 
 
@@ -67,7 +72,7 @@ def test_a_signal_ends_all_of_it() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         gathered(range(10_000), ask, 4)
-    assert threading.active_count() == 1
+    assert not working()
     assert next(asked) < 500
 
 

@@ -57,6 +57,7 @@ def host(tmp_path: Path, told: list[Event]) -> Host:
     store = MemoryStore(System().now)
     host = new_host(store, tmp_path / "state", system=System(tell=told.append))
     host.back_up(tree)
+    told.clear()
     return host
 
 

@@ -15,6 +15,7 @@ from drkit.stores.base import Body, Store
 
 T = TypeVar("T")
 
+Told = Callable[[int], None]  # how many bytes more were read
 _MOST = 16  # objects in flight
 _WINDOW = 32 << 20  # bytes of all of them in memory, together
 _PIECE = 8 << 20  # read at once, at most
@@ -23,6 +24,10 @@ _SMALL = 256 << 10  # up to this an object needs no file
 
 class Unfit(Damaged):
     """What the source holds under a name is not what was signed, or is not there."""
+
+
+def nobody(_: int) -> None:
+    """Bytes that are counted elsewhere."""
 
 
 def lanes(source: Store, target: Store) -> int:
@@ -35,14 +40,15 @@ def carry(
     target: Store,
     spool: Path,
     done: Callable[[Promised], None],
+    told: Told,
 ) -> None:
-    """Several at once; `done` is called from their threads. The first one that is unfit ends it.
+    """Several at once; `done` and `told` are called from their threads, which one unfit ends.
 
     A name that is taken there meanwhile is left as it is: whoever asked looks again at the end.
     """
 
     def one(what: Promised, buffer: memoryview) -> None:
-        with fetched(what, source, spool, buffer) as found, suppress(AlreadyExists):
+        with fetched(what, source, spool, buffer, told) as found, suppress(AlreadyExists):
             target.put(what.name, found)
             done(what)
 
@@ -61,9 +67,11 @@ def with_buffers(items: Iterable[T], handle: Callable[[T, memoryview], None], th
 
 
 @contextmanager
-def fetched(what: Promised, source: Store, spool: Path, buffer: memoryview) -> Iterator[Body]:
+def fetched(
+    what: Promised, source: Store, spool: Path, buffer: memoryview, told: Told = nobody
+) -> Iterator[Body]:
     """The object as it was signed; anything else is Unfit."""
-    with fetched_as_is(what.name, what.size, source, spool, buffer) as found:
+    with fetched_as_is(what.name, what.size, source, spool, buffer, told) as found:
         if found.sha256 != what.sha256:
             raise Unfit(f"{what.name} is not what was sealed: its SHA-256 is another")
         yield found
@@ -71,13 +79,14 @@ def fetched(what: Promised, source: Store, spool: Path, buffer: memoryview) -> I
 
 @contextmanager
 def fetched_as_is(
-    name: str, size: int, source: Store, spool: Path, buffer: memoryview
+    name: str, size: int, source: Store, spool: Path, buffer: memoryview, told: Told = nobody
 ) -> Iterator[Body]:
     """Its first bytes, so many: in memory, or in a file that goes with it."""
     if size <= min(_SMALL, len(buffer)):
         view = buffer[:size]
         with readable(name, source):
             source.read_into(name, 0, view)
+        told(size)
         yield Body(size=size, sha256=hashlib.sha256(view).digest(), data=bytes(view))
         return
     fd = nameless(spool)
@@ -88,21 +97,29 @@ def fetched_as_is(
             with readable(name, source):
                 source.read_into(name, offset, view)
             digest.update(view)
-            _write_at(fd, view, offset)
+            with _room(spool):
+                _write_at(fd, view, offset)
+            told(len(view))
         yield Body(size=size, sha256=digest.digest(), fd=fd)
     finally:
         os.close(fd)
 
 
 def _write_at(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """The store's own, or this machine's for what is sent."""
     try:
-        while view:
-            written = os.pwrite(fd, view, offset)
-            view, offset = view[written:], offset + written
+        yield
     except OSError as error:
         raise DiskError(
-            f"no room for an object on its way to another store: {error.strerror}",
-            hint="free some in the state folder, and run it again: what was sent is kept",
+            f"{folder}: no room for an object on its way to another store: {error.strerror}",
+            hint="free some there, and run it again: what was sent is kept",
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from drkit.errors import AlreadyExists, Damaged, DrkitError, NotFound, StoreError
@@ -67,6 +68,10 @@ class _Tally:
 
     def put(self, size: int) -> None:
         self.sizes.append(size)
+        self.read(size)
+
+    def read(self, size: int) -> None:
+        """Told before it is put: a large one takes its time."""
         self.system.tell(Advanced(task=self.plan.task, bytes=size))
 
     def done(self, found: Pending) -> CopyDone:
@@ -254,10 +259,21 @@ class _GenerationCopy:
         if missing:
             spool = waiting_room(self._there, self._plan.spool)[0]
             try:
-                carry(missing, self._here, self._there, spool, lambda w: self._tally.put(w.size))
+                self._carry(missing, spool)
             except Unfit as error:
                 self._unfit(error)
         return lists | self._used(read, g)
+
+    def _carry(self, missing: list[Promised], spool: Path) -> None:
+        sizes = self._tally.sizes
+        carry(
+            missing,
+            self._here,
+            self._there,
+            spool,
+            lambda what: sizes.append(what.size),
+            self._tally.read,
+        )
 
     def _of(self, *snapshots: Snapshot) -> Generation:
         return Generation(id=self._id, commits={s.session: s for s in snapshots})

@@ -38,6 +38,7 @@ class Repairing:
     dry_run: bool = False
     task: str = "repair"
     until: Until = unlocked
+    copying: str = "drkit copy"  # the command for what was never here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +79,29 @@ def repair(ask: Repairing, system: System) -> RepairDone:
         lost=tuple(sorted(tally.lost.items())),
         expired=tuple(tally.expired),
         uncopied=len(waiting.sessions),
-        findings=tuple(_findings(history.tampered(), tally, len(waiting.sessions))),
+        findings=(
+            *_findings(history.tampered(), tally),
+            *_uncopied(ask, len(waiting.sessions)),
+        ),
     )
 
 
-def _findings(found: Sequence[Finding], tally: _Tally, uncopied: int) -> Iterator[Finding]:
+def _findings(found: Sequence[Finding], tally: _Tally) -> Iterator[Finding]:
     yield from found
     for name, why in sorted(tally.lost.items()):
         hint = _STUCK if "stands there" in why else f"see another store; {NEXT_FULL}"
         yield Finding(level="fail", what="repair", message=f"{name}: {why}", hint=hint)
-    if uncopied:
+
+
+def _uncopied(ask: Repairing, count: int) -> Iterator[Finding]:
+    """Never copied, or their outcomes were lost: a copy brings either."""
+    if count:
+        what = "1 backup of {} is" if count == 1 else f"{count:,} backups of {{}} are"
         yield Finding(
             level="warn",
             what="copy",
-            message=f"{uncopied} backups of the other store were never here",
-            hint="that is for: drkit copy",
+            message=f"{what.format(ask.source.store.url)} not here",
+            hint=ask.copying,
         )
 
 

@@ -11,8 +11,8 @@ from drkit.model.units import rate_in_words, roughly, size_in_words
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
-_LONGEST = 28  # columns for the name of a task
-_HEAD = 16
+_LONGEST = 24  # columns for the name of a task
+_HEAD = 14
 
 
 class Bars(Quiet):
@@ -41,7 +41,7 @@ class Bars(Quiet):
             self._progress.start()
         self._items[event.task] = self._sent[event.task] = 0
         self._tasks[event.task] = self._progress.add_task(
-            _shortened(printable(event.task)), total=event.total_bytes or None, items=0, sent=0
+            shortened(printable(event.task)), total=event.total_bytes or None, items=0, sent=0
         )
 
     def _advanced(self, event: Advanced) -> None:
@@ -75,7 +75,7 @@ class Bars(Quiet):
             self._tasks.clear()
 
 
-def _shortened(task: str) -> str:
+def shortened(task: str) -> str:
     """Whose task it is stands at its begin, and of an address the end tells most."""
     return task if len(task) <= _LONGEST else f"{task[:_HEAD]}…{task[_HEAD + 1 - _LONGEST :]}"
 

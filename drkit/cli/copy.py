@@ -65,7 +65,7 @@ def _of_policy(world: World, policy: "Policy", source: str | None, to: str | Non
     from drkit.operations import copy, state
 
     from_ = repository_of(world, policy, source)
-    targets = copies_of(world, policy) if to is None else (copy_to(world, to, policy),)
+    targets = copies_of(world, policy) if to is None else (copy_to(world, to, policy, anew=True),)
     if not targets:
         raise UsageError(
             f"{policy.name} has no copies: in {policy.origin}",

@@ -64,7 +64,7 @@ def _at(world: World, policy: "Policy", repository: "Repository", *, apply: bool
     state.check(state.prepare(folder))
     signer = state.signer(folder)
     done = forget.apply_forget(repository, plan, ask, signer, world.system)
-    _say_done(world.out, title, done)
+    say_done(world.out, title, done)
     return {"plan": plan, "applied": done}, forget.trouble((*plan.findings, *done.findings))
 
 
@@ -105,13 +105,21 @@ def _row(fate: "Fate") -> tuple[str, ...]:
     )
 
 
-def _say_done(out: Output, name: str, done: "ForgetDone") -> None:
+def say_done(out: Output, name: str, done: "ForgetDone") -> None:
     from drkit.model.units import size_in_words
+    from drkit.operations.forget import locked_away
 
     for generation, why in done.spared:
         out.line(f"{name}: {generation[:8]} was spared: {why}")
     for generation, until in done.waiting:
         out.line(f"{name}: {generation[:8]} is let go, and will be deleted from {iso(until)}")
+    for kept in locked_away(done):
+        whose = "WAL" if kept.generation is None else f"generation {kept.generation[:8]}"
+        be = "is" if kept.objects == 1 else "are"
+        out.line(
+            f"{name}: {count(kept.objects, 'objects')} of {whose} {be} locked until {kept.until}; "
+            "the next forget tries again"
+        )
     if done.fenced:
         out.line(f"{name}: {count(len(done.fenced), 'broken-off runs')} ended for good")
     out.line(f"{name}: {count(done.deleted, 'objects')} deleted, {size_in_words(done.freed)} freed")

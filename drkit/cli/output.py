@@ -199,22 +199,13 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-_NEVERTHELESS = "look at the findings first; --yes restores it nevertheless"
-
-
-def _unanswered(doubt: DrkitError) -> DrkitError:
-    """What a person would have been asked about, and how to go on without one."""
-    hint = _NEVERTHELESS if doubt.hint is None else doubt.hint
-    return type(doubt)(f"{doubt.message}: nothing was written", hint=hint)
-
-
 def agreed(out: Output, question: str, *, yes: bool, doubts: Sequence[DrkitError] = ()) -> None:
     """Asks when somebody is there; without anybody the first doubt is the error."""
     if yes:
         return
     if not out.interactive or out.json:
         if doubts:
-            raise _unanswered(doubts[0])
+            raise type(doubts[0])(f"{doubts[0].message}: nothing was written", hint=doubts[0].hint)
         raise UsageError(f"{question} nobody is here to answer", hint="add --yes")
     if not out.confirm(question):
         raise click.Abort

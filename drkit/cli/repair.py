@@ -44,7 +44,9 @@ def command(
             world,
             policy,
             store,
-            lambda repository: _mend(world, policy, repository, source, dry_run=dry_run),
+            lambda repository: _mend(
+                world, policy, repository, source, alone=store is not None, dry_run=dry_run
+            ),
         )
 
     return each(world, names, "repairs", of_policy)
@@ -56,6 +58,7 @@ def _mend(
     repository: "Repository",
     source: str | None,
     *,
+    alone: bool,
     dry_run: bool,
 ) -> Outcome:
     from drkit.operations import copy, repair
@@ -65,7 +68,9 @@ def _mend(
     urls = (kept.store, *kept.copies)
     own = next((u for u in urls if plain_url(u) == repository.store.url), repository.store.url)
     given = urls if source is None else (source,)
-    others = [copy_to(world, url, policy) for url in given if plain_url(url) != repository.store.url]
+    others = [
+        copy_to(world, url, policy) for url in given if plain_url(url) != repository.store.url
+    ]
     if not others:
         raise UsageError(
             f"{policy.name} has one store alone: there is nothing to repair it from",
@@ -73,16 +78,18 @@ def _mend(
         )
     job = copy.job_of(policy, repository, world.state(policy))
     mended = repair.mend(job, others, world.system, url=own, dry_run=dry_run)
+    error = repair.verdict(mended)
+    own_turn = () if alone else tuple(plain_url(url) for url in (kept.store, *kept.copies))
     for one in mended:
+        if one.error is not None and one.error is not error and one.source not in own_turn:
+            world.out.warn(f"{policy.name}: {one.source}: {one.error.message}", one.error.hint)
         _say(world.out, policy.name, one)
-    return {"from": [_document(one) for one in mended]}, repair.verdict(mended)
+    return {"from": [_document(one) for one in mended]}, error
 
 
 def _say(out: Output, name: str, mended: "Mended") -> None:
     from drkit.model.units import size_in_words
 
-    if mended.error is not None:
-        out.warn(f"{name}: {mended.source}: {mended.error.message}", mended.error.hint)
     done = mended.done
     if done is None:
         return

@@ -1,6 +1,7 @@
 """drkit restore."""
 
 import os
+import shlex
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from drkit.cli.documents import name_of, snapshot_document
 from drkit.cli.output import Output, agreed, count, iso
 from drkit.cli.reading import Asked, looked_at, reading
 from drkit.cli.wiring import World, own_folders, wired
-from drkit.errors import DrkitError, Exit, KeyMissing, UsageError
+from drkit.errors import DrkitError, Exit, KeyMissing, Tampering, UsageError
 
 if TYPE_CHECKING:
     from drkit.model.policy import Policy
@@ -135,10 +136,23 @@ def _doubts(world: World, plan: "RestorePlan") -> list[DrkitError]:
     for finding in plan.seen.findings:
         if finding.level == "warn":
             out.warn(finding.message, finding.hint)
-    doubts = restore.doubts(plan, policy, world.system.now())
+    doubts = [_answerable(one, plan) for one in restore.doubts(plan, policy, world.system.now())]
     for doubt in doubts if world.yes or out.interactive else doubts[1:]:
         out.warn(doubt.message)
     return doubts
+
+
+def _answerable(doubt: DrkitError, plan: "RestorePlan") -> DrkitError:
+    """A tampered store may be the only one left: there must be a way on."""
+    if not isinstance(doubt, Tampering):
+        return doubt
+    hint = "look at the findings first; --yes restores it nevertheless"
+    domain = plan.seen.domain
+    copies = () if domain.policy is None else domain.policy.repository.copies
+    by_policy = domain.state is not None  # else its address was given, which may be a copy's
+    if copies and by_policy and not domain.repository.copy:
+        hint += f"; or restore from a copy: --store {shlex.quote(copies[0])}"
+    return Tampering(doubt.message, hint=hint)
 
 
 def _say_preview(out: Output, plan: "RestorePlan", preview: "Preview") -> None:

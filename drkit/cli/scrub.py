@@ -113,7 +113,8 @@ def _at(world: World, policy: "Policy", repository: "Repository", how: _How) -> 
             signer=key, state=folder, subject=f"{policy.name}/files", rules=policy.retention
         )
     )
-    return _scrub(world, domain, _ask(domain, how), witness)
+    mended_by = policy.name if policy.repository.copies else ""
+    return _scrub(world, domain, _ask(domain, how), witness, mended_by)
 
 
 def _of_repository(world: World, found: "list[Seen]", how: _How) -> int:
@@ -144,7 +145,13 @@ def _ask(domain: "Domain", how: _How) -> "Scrub":
     )
 
 
-def _scrub(world: World, domain: "Domain", ask: "Scrub", witness: "Witness | None") -> Outcome:
+def _scrub(
+    world: World,
+    domain: "Domain",
+    ask: "Scrub",
+    witness: "Witness | None",
+    mended_by: str = "",
+) -> Outcome:
     """What was found is said and documented before it is an error."""
     from drkit.operations import scrub
 
@@ -155,7 +162,7 @@ def _scrub(world: World, domain: "Domain", ask: "Scrub", witness: "Witness | Non
         _say(world.out, _title(domain), result)
 
     try:
-        scrub.scrub(domain.repository, ask, world.system, report, witness)
+        scrub.scrub(domain.repository, ask, world.system, report, witness, mended_by)
     except DrkitError as error:
         if not document:
             raise

@@ -43,9 +43,12 @@ def each_store(
 
     The first error is the caller's to raise; the others are said here.
     """
+    from drkit.stores import plain_url
+
     kept = policy.repository
     urls = (only,) if only is not None else (kept.store, *kept.copies)
     first: DrkitError | None = None
+    told: set[str] = set()  # one store's trouble may be met on the way to another
     documents: list[dict[str, object]] = []
     for url in urls:
         document: dict[str, object] = {}
@@ -55,9 +58,13 @@ def each_store(
             error = raised
         if error is not None and first is None:
             first = error
+        elif error is not None and error.message in told:
+            document |= _documented(policy.name, error)
         elif error is not None:
             document |= _failed(world, policy.name, error)
-        documents.append({"store": url, **document})
+        if error is not None:
+            told.add(error.message)
+        documents.append({"store": plain_url(url), **document})
     return documents[0] | ({"copies": documents[1:]} if documents[1:] else {}), first
 
 
@@ -89,5 +96,9 @@ def _failed(world: World, name: str | None, error: DrkitError) -> dict[str, obje
     world.out.tell("error", message, error.hint, code=int(error.exit_code))
     for note in getattr(error, "__notes__", ()):
         world.out.tell("note", note)
+    return _documented(name, error)
+
+
+def _documented(name: str | None, error: DrkitError) -> dict[str, object]:
     said = {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
     return {"policy": name, "error": said}

@@ -174,11 +174,13 @@ def copies_of(world: World, policy: "Policy") -> "tuple[CopyTo, ...]":
     return tuple(copy_to(world, url, policy) for url in policy.repository.copies)
 
 
-def copy_to(world: World, url: str, policy: "Policy | None" = None) -> "CopyTo":
+def copy_to(
+    world: World, url: str, policy: "Policy | None" = None, *, anew: bool = False
+) -> "CopyTo":
     from drkit.operations.copy import CopyTo
 
     kept = None if policy is None else policy.repository
-    return CopyTo(url=url, open=lambda: store_of(world, url, kept))
+    return CopyTo(url=url, open=lambda: store_of(world, url, kept), anew=anew)
 
 
 def policies(world: World, names: Sequence[str]) -> "list[Policy]":

@@ -1,6 +1,6 @@
 """One policy's backup: what is due, the run lock, the session, and what came of it in words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from drkit.model.finding import Finding
 from drkit.model.policy import Policy
 from drkit.model.snapshot import BackupKind, Snapshot
 from drkit.operations import state
-from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
+from drkit.operations.copy import Copied, CopyJob, CopyTo, behind, copy_all, job_of, not_copied
 from drkit.operations.reading import FILES, strange, with_memory
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_history
 from drkit.repository.repository import Repository, domain_id
 from drkit.repository.session import back_up
 from drkit.repository.signed import Origin
+from drkit.stores import plain_url
 from drkit.system import System
 
 
@@ -86,7 +87,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
         job = job_of(policy, plan.repository, plan.state)
         if due.kind is None:
             late = behind(job, plan.copies, history.heads())
-            copies = copy_all(job, late, system)
+            copies = _copied(job, late, system)
             return Backup(done=None, reason=due.reason, warnings=odd, copies=copies)
         kind: BackupKind | None = "full" if due.kind == "full" else None
         begun = system.monotonic()
@@ -95,7 +96,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
         )
         seconds = system.monotonic() - begun
         state.note_repository(plan.state, policy.domain_name, plan.repository.id)
-        copies = copy_all(job, plan.copies, system)
+        copies = _copied(job, plan.copies, system)
     return Backup(
         done=done,
         reason=due.reason,
@@ -103,6 +104,21 @@ def run(plan: BackupPlan, system: System) -> Backup:
         copies=copies,
         warnings=(*odd, *_instead(done, due.kind, snapshots)),
     )
+
+
+def _copied(job: CopyJob, targets: Sequence[CopyTo], system: System) -> tuple[Copied, ...]:
+    """Who stops it is told what is committed nevertheless, and where it is not yet."""
+    done: list[Copied] = []
+    try:
+        for target in targets:
+            done += copy_all(job, (target,), system)
+    except KeyboardInterrupt as stop:
+        left = ", ".join(plain_url(target.url) for target in targets[len(done) :])
+        stop.add_note(
+            f"{job.name}: committed, not copied to {left} yet: the next drkit backup catches up"
+        )
+        raise
+    return tuple(done)
 
 
 def _due(plan: BackupPlan, snapshots: list[Snapshot], system: System) -> schedule.Due:

@@ -1,5 +1,6 @@
 """Second stores: each gets every committed session; what could not be copied is caught up later."""
 
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from drkit.errors import ConfigError, Damaged, DrkitError, StoreError, Tampering
+from drkit.errors import ConfigError, Damaged, DrkitError, NotFound, StoreError, Tampering
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.policy import Policy
 from drkit.model.retention import LockMode, Rules
 from drkit.operations import state
 from drkit.operations.reading import FILES
+from drkit.repository import names
 from drkit.repository.base import known_heads, note_heads
 from drkit.repository.copies.copier import copy_domain
 from drkit.repository.copies.evidence import copy_evidence
@@ -21,7 +23,7 @@ from drkit.repository.copies.plan import CopyDone, CopyPlan, Until
 from drkit.repository.history import Heads, domains, missing, read_history
 from drkit.repository.repository import Repository, domain_id, join, open_repository
 from drkit.repository.signed import Open
-from drkit.stores import plain_url
+from drkit.stores import folder_of, plain_url
 from drkit.stores.base import Lock, Store
 from drkit.stores.locked import evidence_lock, lock_until, locked
 from drkit.stores.probe import brief_lock, probe
@@ -34,6 +36,7 @@ _MEMORY = "copied.json"
 class CopyTo:
     url: str
     open: Callable[[], Store]
+    anew: bool = False  # asked for by its address: made again where it was lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +127,14 @@ def copy_all(job: CopyJob, targets: Iterable[CopyTo], system: System) -> tuple[C
 
 def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
     try:
-        known = target.url in _known(job)
-        there = joined(target.open(), job.source, job.rules, system, known=known)
+        store = target.open()
+        known = not target.anew and target.url in known_copies(job)
+        if known and holds_nothing(store, target.url):
+            raise ConfigError(
+                f"{store.url} holds no drkit repository, and this machine has filled it before",
+                hint=gone_hint(job.name, target.url),
+            )
+        there = joined(store, job.source, job.rules, system, known=known)
         before = _heads(job.source, job)
         done = copy_one(job, there, system)
         done, held = _looked_at(job, there, done)
@@ -135,6 +144,28 @@ def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
     except DrkitError as error:
         return Copied(url=target.url, error=error)
     return Copied(url=target.url, done=done, error=trouble)
+
+
+def holds_nothing(store: Store, url: str) -> bool:
+    """No repository there: a folder may itself be missing, and its disk with it."""
+    folder = folder_of(url)
+    try:
+        if folder is not None:
+            folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # the store says it better
+    try:
+        store.size(names.REPOSITORY)
+    except NotFound:
+        return True
+    return False
+
+
+def gone_hint(name: str, url: str) -> str:
+    mount = "" if folder_of(url) is None else "if its disk is only not mounted: mount it; "
+    return f"{mount}if it is really lost: drkit copy {name} --to {shlex.quote(url)} makes it anew"
 
 
 def copy_one(job: CopyJob, there: Repository, system: System) -> CopyDone:
@@ -189,27 +220,25 @@ def _remember(job: CopyJob, url: str, there: Repository, before: Heads, held: He
         return
     folder = state.prepare_below(job.state, state.memory_folder(job.state, job.domain, there))
     note_heads(folder, held)
-    known = _known(job) | {url: before}
-    state.replace_file(_memory(job), msgspec.json.encode(known))
+    known = known_copies(job) | {url: before}
+    path = state.prepare_domain(job.state, job.domain) / _MEMORY
+    state.replace_file(path, msgspec.json.encode(known))
 
 
-def _memory(job: CopyJob) -> Path:
-    assert job.state is not None
-    return state.prepare_domain(job.state, job.domain) / _MEMORY
-
-
-def _known(job: CopyJob) -> dict[str, Heads]:
+def known_copies(job: CopyJob) -> dict[str, Heads]:
+    """By address: those that this machine has filled, and what home was when it last did."""
     if job.state is None:
         return {}
+    path = state.domain_folder(job.state, job.domain) / _MEMORY
     try:
-        return msgspec.json.decode(_memory(job).read_bytes(), type=dict[str, Heads])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Heads])
     except (OSError, msgspec.MsgspecError):
         return {}
 
 
 def behind(job: CopyJob, targets: Iterable[CopyTo], heads: Heads) -> list[CopyTo]:
     """Those that may lack something, as far as this machine remembers: nothing is asked."""
-    known = _known(job)
+    known = known_copies(job)
     return [target for target in targets if known.get(target.url) != heads]
 
 

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from drkit.errors import ConfigError, Exit
-from drkit.model.finding import Finding, Level
+from drkit.model.finding import Finding
 from drkit.model.policy import Policy
-from drkit.model.units import size_in_words
 from drkit.operations import state
 from drkit.operations.backup import pinned_signer
-from drkit.operations.doctor_plan import NO_PROMISE, Checked, DoctorPlan, asked, finding
+from drkit.operations.doctor_plan import NO_PROMISE, Checked, DoctorPlan, asked, finding, room
 from drkit.operations.doctor_stores import examine_stores
 from drkit.system import System
 
-_ROOM_LOW, _ROOM_NONE = 1 << 30, 64 << 20
 _CRON_FILES = ("/etc/crontab", "/etc/cron.d", "/etc/systemd/system", "/var/spool/cron")
 _SECRET = b"AGE-SECRET-KEY-1"
 
@@ -73,11 +71,7 @@ def _state(folder: Path) -> Iterator[Finding]:
     state.check(folder)
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"{folder} can't be written", hint="see that its disk is writable")
-    room = os.statvfs(folder)
-    free = room.f_bavail * room.f_frsize
-    level: Level = "fail" if free < _ROOM_NONE else "warn" if free < _ROOM_LOW else "pass"
-    hint = None if level == "pass" else "make room there"
-    yield finding(level, "state folder", f"{folder}, {size_in_words(free)} free", hint)
+    yield room("state folder", folder)
 
 
 def _signer(plan: DoctorPlan) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """What doctor is asked, and what a check of it answers."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ from drkit.config import Environment
 from drkit.errors import DrkitError, Exit
 from drkit.model.finding import Finding, Level
 from drkit.model.policy import Policy
+from drkit.model.units import size_in_words
 from drkit.stores.base import Settings, Store
 
 NO_PROMISE = "promise 1 (a stolen host reads and deletes nothing) does not hold here"
+_ROOM_LOW, _ROOM_NONE = 1 << 30, 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,14 @@ def asked(what: str, code: Exit, ask: Callable[[], Iterable[Finding]]) -> list[C
 
 def finding(level: Level, what: str, message: str, hint: str | None = None) -> Finding:
     return Finding(level=level, what=what, message=message, hint=hint)
+
+
+def room(what: str, folder: Path) -> Finding:
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    level: Level = "fail" if free < _ROOM_NONE else "warn" if free < _ROOM_LOW else "pass"
+    hint = None if level == "pass" else "make room there"
+    return finding(level, what, f"{folder}, {size_in_words(free)} free", hint)
 
 
 def failed(checks: Iterable[Checked]) -> bool:

@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from drkit.errors import DrkitError, Exit, NotFound
+from drkit.errors import DrkitError, Exit
 from drkit.model import schedule
 from drkit.model.finding import Finding, Level
 from drkit.model.policy import Policy
 from drkit.model.units import roughly
 from drkit.operations.credentials import examine_offline
+from drkit.operations.doctor_copies import missing, placed, same
 from drkit.operations.doctor_plan import (
     NO_PROMISE,
     Checked,
@@ -20,10 +21,12 @@ from drkit.operations.doctor_plan import (
     asked,
     failed,
     finding,
+    room,
 )
 from drkit.operations.reading import Seen, domain_of, look
 from drkit.repository import names
 from drkit.repository.repository import Repository, body, open_repository, tool
+from drkit.stores import folder_of
 from drkit.stores.base import Store
 from drkit.stores.probe import brief_lock, probe
 from drkit.system import System
@@ -54,6 +57,7 @@ def _home(plan: DoctorPlan, system: System) -> tuple[list[Checked], Repository |
     if not opened:
         return found, None
     found += _asked_of(plan, opened[0].store, "", system)
+    found += _room(plan.home, "")
     found += asked("exit path", Exit.DAMAGED, lambda: _exit_path(plan, opened[0]))
     return found + _backups(plan, opened[0], system), opened[0]
 
@@ -63,28 +67,43 @@ def _copy(plan: DoctorPlan, place: Place, home: Repository | None, system: Syste
 
     def copy() -> Iterator[Finding]:
         store = place.open()
-        try:
-            store.size(names.REPOSITORY)
-        except NotFound:
-            message = f"{store.url} holds no repository yet"
-            hint = f"drkit copy {plan.policy.name}; the next backup does it, too"
-            yield finding("warn", "copy", message, hint)
+        lacking = missing(plan, place, store, home)
+        if lacking is not None:
+            yield lacking
             return
-        opened.append(open_repository(store))
-        yield _same(opened[0], home)
+        opened.append(replace(open_repository(store), copy=True))
+        yield same(opened[0], home)
 
     found = examine_offline(plan, place, system)
     if failed(found):
         return found
-    found += asked("copy", Exit.STORE, copy)
-    return found + _asked_of(plan, opened[0].store, "copy ", system) if opened else found
+    found += asked("copy place", Exit.CONFIGURATION, lambda: placed(plan, place))
+    here = asked("copy", Exit.STORE, copy)
+    found += here
+    if not opened:
+        return found
+    found += _asked_of(plan, opened[0].store, "copy ", system)
+    found += _room(place, "copy ")
+    if failed(here):  # another repository: its history says nothing about this policy
+        return found
+    return found + asked("copy history", Exit.DAMAGED, lambda: _copy_history(plan, opened[0]))
 
 
-def _same(copy: Repository, home: Repository | None) -> Finding:
-    if home is not None and copy.id != home.id:
-        message = f"{copy.store.url} holds another repository: {copy.id[:8]}, not {home.id[:8]}"
-        return finding("fail", "copy", message, "give the copy an empty place of its own")
-    return finding("pass", "copy", f"{copy.store.url}, repository {copy.id[:8]}")
+def _copy_history(plan: DoctorPlan, copy: Repository) -> Iterator[Finding]:
+    seen = look(domain_of(copy, plan.policy, plan.state))
+    if not seen.tampered:
+        message = f"{len(seen.snapshots)} to restore from, no tampering seen"
+        yield finding("pass", "copy history", message)
+    for one in seen.tampered:
+        yield replace(one, what=f"copy {one.what}")
+
+
+def _room(place: Place, which: str) -> list[Checked]:
+    folder = folder_of(place.url)
+    if folder is None:
+        return []
+    what = f"{which}room"
+    return asked(what, Exit.STORE, lambda: [room(what, folder)])
 
 
 def _asked_of(plan: DoctorPlan, store: Store, which: str, system: System) -> list[Checked]:

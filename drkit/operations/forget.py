@@ -1,12 +1,14 @@
 """What may be forgotten, shown first and then done."""
 
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from drkit.crypto.sign import SignerKey
 from drkit.errors import DrkitError, Tampering
 from drkit.events import Warned
 from drkit.model.finding import Finding
+from drkit.repository import names
 from drkit.repository.expiry import ForgetPlan, Forgetting, look, planned
 from drkit.repository.forgetter import ForgetDone, forget
 from drkit.repository.repository import Repository
@@ -15,6 +17,17 @@ from drkit.system import System
 
 # In a copy all comes later than it was made, and a first copy all at once.
 _OF_ARRIVAL = frozenset({"clocks", "surplus"})
+_LOCKED = "locked until "  # what a store says of an object that may go later
+_MOST = 20  # refusals told one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedAway:
+    """What may go and can't yet: nothing is wrong with it."""
+
+    generation: str | None  # None: no generation's, WAL
+    objects: int
+    until: str  # of the last of them, as the store says it
 
 
 def plan_forget(repository: Repository, ask: Forgetting, system: System) -> ForgetPlan:
@@ -32,14 +45,32 @@ def apply_forget(
     """At most what the plan lets go, and only what a second and a third look still let go.
 
     `signer` must be pinned as a maintainer, where anybody is. A refused delete does not stop it: it
-    is in `ForgetDone.refused`, told as a warning, and tried again by the next forget.
+    is in `ForgetDone.refused`, told as a warning unless it is only locked, and tried again by the
+    next forget.
     """
     lock = lock_until(ask.rules, system.now())
     held = replace(repository, store=locked(repository.store, lock))
     done = forget(held, plan, ask, signer, system)
-    for name, message in done.refused:
+    odd = [one for one in done.refused if _LOCKED not in one[1]]
+    for name, message in odd[:_MOST]:
         system.tell(Warned(message=f"{name} could not be deleted: {message}"))
+    if len(odd) > _MOST:
+        system.tell(Warned(message=f"and {len(odd) - _MOST:,} more could not be deleted"))
     return done
+
+
+def locked_away(done: ForgetDone) -> tuple[LockedAway, ...]:
+    """Of each generation, in the order of names."""
+    ends: dict[str | None, list[str]] = defaultdict(list)
+    for name, message in done.refused:
+        if _LOCKED in message:
+            parsed = names.parse(name)
+            generation = None if parsed is None else parsed.generation
+            ends[generation].append(message.partition(_LOCKED)[2])
+    return tuple(
+        LockedAway(generation=generation, objects=len(found), until=max(found))
+        for generation, found in ends.items()
+    )
 
 
 def trouble(findings: tuple[Finding, ...]) -> DrkitError | None:

@@ -124,9 +124,10 @@ def open_repository(store: Store) -> Repository:
     try:
         data = store.read(names.REPOSITORY, _LIMIT)
     except NotFound:
+        disk = " (is the disk mounted?)" if store.url.startswith("file://") else ""
         raise ConfigError(
             f"{store.url} holds no drkit repository",
-            hint="check the address (is the disk mounted?), or make one with: drkit init",
+            hint=f"check the address{disk}, or make one with: drkit init",
         ) from None
     try:
         document = msgspec.json.decode(data, type=Document)

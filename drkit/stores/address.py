@@ -9,6 +9,7 @@ from drkit.errors import ConfigError, StoreError
 from drkit.stores.base import check_name
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_SHORTEST, _LONGEST = 3, 222  # of a bucket's name
 _LONGEST_PREFIX = 300  # the format's own names must fit behind it
 
 
@@ -39,7 +40,7 @@ def parse_address(url: str, known: Collection[str]) -> Address:
         )
     if not _BUCKET.fullmatch(parts.netloc) or parts.fragment:
         raise ConfigError(
-            f"{_shown(url)} names no bucket",
+            f"{_shown(url)} {_no_bucket(parts.netloc)}",
             hint=f"write it like {scheme}://bucket/prefix: small letters, digits, '-' and '.'",
         )
     return Address(
@@ -48,6 +49,12 @@ def parse_address(url: str, known: Collection[str]) -> Address:
         prefix=_prefix(url, unquote(parts.path).strip("/")),
         options=_options(url, pairs, known),
     )
+
+
+def _no_bucket(name: str) -> str:
+    if name and not _SHORTEST <= len(name) <= _LONGEST:
+        return f"has a bucket's name of {len(name)}: it has {_SHORTEST} to {_LONGEST} characters"
+    return "names no bucket"
 
 
 def _prefix(url: str, path: str) -> str:

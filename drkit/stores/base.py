@@ -34,7 +34,7 @@ class Stored:
     name: str
     size: int
     modified: datetime  # by the store's own clock, aware
-    odd: str = ""  # what drkit never does: "hidden by a later delete", "has 2 versions"
+    odd: str = ""  # what drkit never does: "is hidden by a later delete", "has 2 versions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ _BURST = 1.0  # seconds of allowance that a quiet line saves up
 stopped: ContextVar[Callable[[], bool]] = ContextVar("stopped", default=lambda: False)
 
 
-class Stopped(Exception):  # noqa: N818  no error: whoever waits for this thread has given up
+class Stopped(Exception):
     """The bytes that were waited for are not moved any more."""
 
 

@@ -32,4 +32,4 @@ def oldest(versions: Iterable[Version]) -> Iterator[tuple[Stored, Version]]:
 def _odd(held: list[Version]) -> str:
     if len(held) > 1:
         return f"has {len(held)} versions"
-    return "" if held[0].live else "hidden by a later delete"
+    return "" if held[0].live else "is hidden by a later delete"

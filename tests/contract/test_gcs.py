@@ -63,7 +63,7 @@ def test_what_was_put_is_read_whatever_was_done_since(scene: Scene, known: str) 
         assert listed(store) == [
             ("both", 6, "has 2 versions"),
             ("fine", 6, ""),
-            ("hidden", 6, "hidden by a later delete"),
+            ("hidden", 6, "is hidden by a later delete"),
             ("over", 6, "has 2 versions"),
         ]
     for _ in range(2):
@@ -256,6 +256,7 @@ def test_a_bucket_that_is_not_there_is_never_a_missing_object(double: GcsDouble)
         with pytest.raises(StoreError, match="there is no bucket no-such-bucket") as caught:
             ask()
         assert type(caught.value) is StoreError
+        assert str(caught.value.hint).startswith("is the name right?")
         assert "buckets create gs://no-such-bucket --project=mine" in str(caught.value.hint)
 
 

@@ -95,10 +95,10 @@ def test_a_delete_only_hides_and_is_tampering(place: Place) -> None:
         assert place.owner.hide(name) in (200, 204)
     found = listed(place)
     assert list(found) == names_
-    assert {stored.odd for stored in found.values()} == {"hidden by a later delete"}
+    assert {stored.odd for stored in found.values()} == {"is hidden by a later delete"}
     told = whole(r, place.opened(), 1)
     assert {kind_of(f.message.split()[0]) for f in told} == SIGNED
-    assert all(f.what == "tampering" and "hidden by a later delete" in f.message for f in told)
+    assert all(f.what == "tampering" and "is hidden by a later delete" in f.message for f in told)
 
 
 def test_of_two_versions_the_oldest_counts(place: Place) -> None:

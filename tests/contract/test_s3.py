@@ -78,7 +78,7 @@ def test_the_oldest_version_counts(server: Server, listed: bool) -> None:
     if listed:
         assert [(found.name, found.size, found.odd) for found in store.list("outcome/")] == [
             ("outcome/both", 9, "has 2 versions"),
-            ("outcome/hidden", 9, "hidden by a later delete"),
+            ("outcome/hidden", 9, "is hidden by a later delete"),
             ("outcome/over", 9, "has 2 versions"),
         ]
         with pytest.raises(AlreadyExists):
@@ -257,6 +257,7 @@ def test_a_bucket_that_is_not_there_is_not_made(server: Server) -> None:
         with pytest.raises(StoreError, match="NoSuchBucket") as caught:
             ask()
         assert not isinstance(caught.value, NotFound)
+        assert str(caught.value.hint).startswith("is the name right?")
         assert "create-bucket --bucket drkit-never-made" in str(caught.value.hint)
     with pytest.raises(StoreError, match="NoSuchBucket"):
         store.put("x", body(b"1"))

@@ -323,7 +323,8 @@ def test_a_lock_needs_an_end_and_a_store_that_can(change: tuple[str, str], messa
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("s3://b", "names no bucket"),
+        ("s3://b", "has a bucket's name of 1: it has 3 to 222 characters"),
+        ("s3://", "names no bucket"),
         ("s3://bucket/.hidden", "the prefix in"),
         ("s3://bucket/x?regoin=eu", "has an option 'regoin'"),
         ("gs://bucket/x?region=eu", "known here: credentials, endpoint, project"),

@@ -178,8 +178,8 @@ def _hint(asked: Asked, error: ClientError) -> str | None:
         return f"the key must be allowed {action} on {asked.bucket}"
     if code == "NoSuchBucket":
         return (
-            f"make it first: aws s3api create-bucket --bucket {asked.bucket} "
-            "--object-lock-enabled-for-bucket; or correct the bucket's name"
+            f"is the name right? if it is, make it: aws s3api create-bucket "
+            f"--bucket {asked.bucket} --object-lock-enabled-for-bucket"
         )
     if code in _REDIRECTED:
         return f"write ?region={_region(error) or 'THAT-OF-THE-BUCKET'} behind the store's address"

@@ -127,7 +127,8 @@ def _no_bucket(asked: Asked) -> StoreError:
     project = f" --project={asked.project}" if asked.project else ""
     return StoreError(
         f"{asked.text}: there is no bucket {asked.bucket}",
-        hint=f"gcloud storage buckets create gs://{asked.bucket}{project} --location=PLACE "
+        hint="is the name right? if it is, make it: gcloud storage buckets create "
+        f"gs://{asked.bucket}{project} --location=PLACE "
         "--uniform-bucket-level-access --public-access-prevention",
     )
 

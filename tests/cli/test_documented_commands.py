@@ -79,7 +79,9 @@ def documented(page: Path) -> list[Line]:
 
 def check(root: click.Command, words: tuple[str, ...]) -> None:
     """Walk the tree as click would, without converting or running anything."""
-    node, ctx, rest = root, click.Context(root, info_name="drkit"), list(words)
+    # with drkit's own settings: click keeps the help option that it made first
+    ctx = click.Context(root, info_name="drkit", **root.context_settings)
+    node, rest = root, list(words)
     while True:
         ctx.allow_interspersed_args = not isinstance(node, click.Group)
         given, rest, _ = node.make_parser(ctx).parse_args(rest)

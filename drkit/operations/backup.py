@@ -1,27 +1,26 @@
 """One policy's backup: what is due, the run lock, the session, and what came of it in words."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drkit.crypto.recipients import parse_recipient
 from drkit.crypto.sign import SignerKey
-from drkit.errors import ConfigError, Damaged, DrkitError, Exit, Tampering
+from drkit.errors import ConfigError, Damaged, DrkitError, Tampering
 from drkit.events import Event, Finished, Started
 from drkit.files import FilesPlan, FilesSource
 from drkit.model import schedule
-from drkit.model.finding import Finding
+from drkit.model.finding import Finding, worst
 from drkit.model.policy import Policy
 from drkit.model.snapshot import BackupKind, Snapshot
 from drkit.operations import state
-from drkit.operations.copy import Copied, CopyJob, CopyTo, behind, copy_all, job_of, not_copied
+from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
 from drkit.operations.reading import FILES, strange, with_memory
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_history
 from drkit.repository.repository import Repository, domain_id
 from drkit.repository.session import back_up
 from drkit.repository.signed import Origin
-from drkit.stores import plain_url
 from drkit.system import System
 
 
@@ -51,10 +50,9 @@ class Backup:
     def _own(self) -> Iterator[DrkitError]:
         if self.done is None:
             return
-        bad = [finding for finding in self.done.findings if finding.level == "fail"]
-        if bad:
-            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            yield Tampering(f"{bad[0].message}{more}; a backup was committed", hint=bad[0].hint)
+        bad = worst(self.done.findings)
+        if bad is not None:
+            yield Tampering(f"{bad.message}; a backup was committed", hint=bad.hint)
         elif self.done.facts.damaged:
             yield _incomplete(self.done)
 
@@ -74,8 +72,9 @@ def _incomplete(done: Done) -> Damaged:
 def run(plan: BackupPlan, system: System) -> Backup:
     policy = plan.policy
     signer = pinned_signer(policy, plan.state)
-    for finding in strange(plan.repository, policy, plan.state):
-        raise Tampering(f"{finding.message}; nothing was backed up", hint=finding.hint)
+    odd_home = strange(plan.repository, policy, plan.state)
+    if odd_home is not None:
+        raise Tampering(f"{odd_home.message}; nothing was backed up", hint=odd_home.hint)
     domain = domain_id(plan.repository.id, policy.domain_name, FILES)
     folder = state.prepare_domain(plan.state, domain)
     with state.locked(folder, policy.name):
@@ -87,7 +86,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
         job = job_of(policy, plan.repository, plan.state)
         if due.kind is None:
             late = behind(job, plan.copies, history.heads())
-            copies = _copied(job, late, system)
+            copies = copy_all(job, late, system)
             return Backup(done=None, reason=due.reason, warnings=odd, copies=copies)
         kind: BackupKind | None = "full" if due.kind == "full" else None
         begun = system.monotonic()
@@ -96,7 +95,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
         )
         seconds = system.monotonic() - begun
         state.note_repository(plan.state, policy.domain_name, plan.repository.id)
-        copies = _copied(job, plan.copies, system)
+        copies = copy_all(job, plan.copies, system)
     return Backup(
         done=done,
         reason=due.reason,
@@ -104,21 +103,6 @@ def run(plan: BackupPlan, system: System) -> Backup:
         copies=copies,
         warnings=(*odd, *_instead(done, due.kind, snapshots)),
     )
-
-
-def _copied(job: CopyJob, targets: Sequence[CopyTo], system: System) -> tuple[Copied, ...]:
-    """Who stops it is told what is committed nevertheless, and where it is not yet."""
-    done: list[Copied] = []
-    try:
-        for target in targets:
-            done += copy_all(job, (target,), system)
-    except KeyboardInterrupt as stop:
-        left = ", ".join(plain_url(target.url) for target in targets[len(done) :])
-        stop.add_note(
-            f"{job.name}: committed, not copied to {left} yet: the next drkit backup catches up"
-        )
-        raise
-    return tuple(done)
 
 
 def _due(plan: BackupPlan, snapshots: list[Snapshot], system: System) -> schedule.Due:
@@ -241,8 +225,3 @@ class _Told:
         if self._captured:
             return "stopped while it was being committed: drkit list shows whether it counts"
         return "nothing was committed; what is in the store already does no harm"
-
-
-def first_failure(errors: list[DrkitError]) -> Exit:
-    """Of several policies in the order of their names."""
-    return Exit(errors[0].exit_code) if errors else Exit.FINE

@@ -2,19 +2,19 @@
 
 import shlex
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
 from drkit.errors import ConfigError, Damaged, DrkitError, NotFound, StoreError, Tampering
-from drkit.model.finding import Finding
+from drkit.model.finding import Finding, worst
 from drkit.model.pins import Pins
 from drkit.model.policy import Policy
 from drkit.model.retention import LockMode, Rules
 from drkit.operations import state
-from drkit.operations.reading import FILES
+from drkit.operations.reading import FILES, with_memory
 from drkit.repository import names
 from drkit.repository.base import known_heads, note_heads
 from drkit.repository.copies.copier import copy_domain
@@ -120,9 +120,19 @@ def joined(
     return replace(there, store=store, copy=True)
 
 
-def copy_all(job: CopyJob, targets: Iterable[CopyTo], system: System) -> tuple[Copied, ...]:
-    """One that fails stops none of the others."""
-    return tuple(_tried(job, target, system) for target in targets)
+def copy_all(job: CopyJob, targets: Sequence[CopyTo], system: System) -> tuple[Copied, ...]:
+    """One that fails stops none of the others; who stops it is told where it is not yet."""
+    done: list[Copied] = []
+    try:
+        for target in targets:
+            done.append(_tried(job, target, system))  # noqa: PERF401  it may be stopped midway
+    except KeyboardInterrupt as stop:
+        left = ", ".join(plain_url(target.url) for target in targets[len(done) :])
+        stop.add_note(
+            f"{job.name}: committed, not copied to {left} yet: the next drkit backup catches up"
+        )
+        raise
+    return tuple(done)
 
 
 def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
@@ -135,12 +145,12 @@ def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
                 hint=gone_hint(job.name, target.url),
             )
         there = joined(store, job.source, job.rules, system, known=known)
-        before = _heads(job.source, job)
-        done = copy_one(job, there, system)
-        done, held = _looked_at(job, there, done)
+        before = read_history(job.source, job.domain, job.pins).heads()
+        done, held = _looked_at(job, there, copy_one(job, there, system))
         trouble = _trouble(done)
         if trouble is None and done.complete:
-            _remember(job, target.url, there, before, held)
+            _note_held(job, there, held)
+            _remember(job, target.url, before)
     except DrkitError as error:
         return Copied(url=target.url, error=error)
     return Copied(url=target.url, done=done, error=trouble)
@@ -200,29 +210,36 @@ def until(rules: Rules, system: System) -> Until:
     return lock
 
 
-def _heads(repository: Repository, job: CopyJob) -> Heads:
-    return read_history(repository, job.domain, job.pins).heads()
-
-
 def _looked_at(job: CopyJob, there: Repository, done: CopyDone) -> tuple[CopyDone, Heads]:
     """What is odd at the copy itself, and its heads now."""
-    history = read_history(there, job.domain, job.pins)
+    folder = _memory(job, there)
+    history = read_history(with_memory(there, folder), job.domain, job.pins)
     found = history.tampered()
-    if job.state is not None:
-        folder = state.memory_folder(job.state, job.domain, there)
+    if folder is not None:
         found += missing(history, known_heads(folder))
     return replace(done, findings=(*done.findings, *found)), history.heads()
 
 
-def _remember(job: CopyJob, url: str, there: Repository, before: Heads, held: Heads) -> None:
-    """What this copy was seen to hold must stay there; and that it lacks nothing up to here."""
+def _memory(job: CopyJob, there: Repository) -> Path | None:
+    """What this machine remembers of the copy."""
     if job.state is None:
-        return
-    folder = state.prepare_below(job.state, state.memory_folder(job.state, job.domain, there))
-    note_heads(folder, held)
-    known = known_copies(job) | {url: before}
-    path = state.prepare_domain(job.state, job.domain) / _MEMORY
-    state.replace_file(path, msgspec.json.encode(known))
+        return None
+    folder = state.memory_folder(job.state, job.domain, there)
+    return state.prepare_below(job.state, folder)
+
+
+def _note_held(job: CopyJob, there: Repository, held: Heads) -> None:
+    """What this copy was seen to hold must stay there."""
+    folder = _memory(job, there)
+    if folder is not None:
+        note_heads(folder, held)
+
+
+def _remember(job: CopyJob, url: str, before: Heads) -> None:
+    """That it lacks nothing up to here."""
+    if job.state is not None:
+        path = state.prepare_domain(job.state, job.domain) / _MEMORY
+        state.replace_file(path, msgspec.json.encode(known_copies(job) | {url: before}))
 
 
 def known_copies(job: CopyJob) -> dict[str, Heads]:
@@ -254,9 +271,7 @@ def not_copied(copied: Copied) -> DrkitError:
 
 
 def _trouble(done: CopyDone) -> DrkitError | None:
-    bad = [finding for finding in done.findings if finding.level == "fail"]
-    if not bad:
+    bad = worst(done.findings)
+    if bad is None:
         return None
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    kind = Tampering if bad[0].what == "tampering" else Damaged
-    return kind(f"{bad[0].message}{more}", hint=bad[0].hint)
+    return (Tampering if bad.what == "tampering" else Damaged)(bad.message, hint=bad.hint)

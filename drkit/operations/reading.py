@@ -44,7 +44,7 @@ class Domain:
     name: str | None = None  # known from a policy, or from inside a manifest
     policy: Policy | None = None
     state: Path | None = None  # this machine's memory of it
-    odd: tuple[Finding, ...] = ()  # of the repository itself
+    odd: Finding | None = None  # of the repository itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +71,29 @@ def domain_of(repository: Repository, policy: Policy, state: Path | None) -> Dom
         name=policy.name,
         policy=policy,
         state=None if state is None else memory_folder(state, id, repository),
-        odd=() if state is None else tuple(strange(repository, policy, state)),
+        odd=None if state is None else strange(repository, policy, state),
     )
 
 
-def strange(repository: Repository, policy: Policy, state: Path) -> Iterator[Finding]:
+def strange(repository: Repository, policy: Policy, state: Path) -> Finding | None:
+    """Where another repository stands than this machine knows."""
     known = known_repository(state, policy.domain_name)
-    if known is not None and known != repository.id:
-        yield Finding(
-            level="fail",
-            what="tampering",
-            message=f"{repository.store.url} holds repository {repository.id}, and this machine's "
-            f"backups of {policy.name} are in {known}",
-            hint="another disk at that place, or somebody put it there? If you did, on purpose: "
-            f"drkit init {policy.name} --yes, with its --files and --store",
-        )
+    if known in (None, repository.id):
+        return None
+    return Finding(
+        level="fail",
+        what="tampering",
+        message=f"{repository.store.url} holds repository {repository.id}, and this machine's "
+        f"backups of {policy.name} are in {known}",
+        hint="another disk at that place, or somebody put it there? If you did, on purpose: "
+        f"drkit init {policy.name} --yes, with its --files and --store",
+    )
 
 
 def look(domain: Domain) -> Seen:
     """The history with everything odd about it, this machine's own memory included."""
     history = read_history(with_memory(domain.repository, domain.state), domain.id, domain.pins)
-    findings = [*domain.odd, *history.findings]
+    findings = [*([domain.odd] if domain.odd else []), *history.findings]
     if domain.state is not None:
         findings += missing(history, known_heads(domain.state))
     if not domain.pins.writers:

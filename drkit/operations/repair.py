@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from drkit.errors import Damaged, DrkitError
+from drkit.model.finding import worst
 from drkit.operations.copy import CopyJob, CopyTo, until
 from drkit.repository.copies.repairer import RepairDone, Repairing, repair
 from drkit.repository.repository import Repository, open_repository
@@ -69,8 +70,5 @@ def verdict(mended: Sequence[Mended]) -> DrkitError | None:
     answered = [one.done for one in mended if one.done is not None]
     if not answered:
         return mended[0].error if mended else None
-    bad = [finding for finding in answered[-1].findings if finding.level == "fail"]
-    if not bad:
-        return None
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return Damaged(f"{bad[0].message}{more}", hint=bad[0].hint)
+    bad = worst(answered[-1].findings)
+    return None if bad is None else Damaged(bad.message, hint=bad.hint)

@@ -24,7 +24,7 @@ from drkit.repository.signed import (
     decode_outcome,
 )
 from drkit.repository.small import Answer, of, read_smalls
-from drkit.stores.base import Stored
+from drkit.stores.base import Store, Stored
 
 Heads = tuple[tuple[str, str], ...]  # generation and hash of commits
 _CLOCKS_APART = timedelta(hours=1)
@@ -90,11 +90,21 @@ def read_history(repository: Repository, domain: str, pins: Pins) -> History:
 
 def read_generation(repository: Repository, domain: str, id: str, pins: Pins) -> Generation:
     """One generation, listed now."""
-    history = History(domain=domain)
-    for stored in repository.store.list(names.generation(domain, id)):
-        _sort_in(history, stored)
+    history = _one(repository.store, domain, id)
     _read(repository, history, pins)
-    return history.generations.get(id) or Generation(id=id)
+    return history.generations[id]
+
+
+def list_generation(store: Store, domain: str, id: str) -> Generation:
+    """What stands in it, by its names alone: nothing is read."""
+    return _one(store, domain, id).generations[id]
+
+
+def _one(store: Store, domain: str, id: str) -> History:
+    history = History(domain=domain, generations={id: Generation(id=id)})
+    for stored in store.list(names.generation(domain, id)):
+        _sort_in(history, stored)
+    return history
 
 
 def domains(repository: Repository) -> list[str]:

@@ -15,10 +15,11 @@ from drkit.stores.address import Address
 from drkit.stores.base import Body, Settings, Store, Stored, check_name, check_prefix
 from drkit.stores.google.bucket import Bucket, Size, decoded
 from drkit.stores.google.errors import FAKED, Asked, nonsense, refused
-from drkit.stores.google.http import FINE, Call, Limits, Line, fill, refusal, session_for, whole
+from drkit.stores.google.http import FINE, Call, Line, fill, refusal, session_for, whole
 from drkit.stores.google.key import load_key
 from drkit.stores.google.tokens import Tokens
 from drkit.stores.google.upload import crc32c_of, upload
+from drkit.stores.limits import limits_of
 from drkit.stores.versions import Version, oldest
 from drkit.system import System
 
@@ -38,34 +39,15 @@ class _Sized(msgspec.Struct):
 def open_gcs(address: Address, system: System, settings: Settings) -> Store:
     options = address.options
     endpoint = options.get("endpoint")
-    server = _server(endpoint)
     credentials = load_key(options.get("credentials"), settings, endpoint, system)
+    server = (endpoint or _GOOGLE).rstrip("/")  # looked at with the key that may go there
     if not isinstance(credentials, AnonymousCredentials):
         _check_privacy(server)
     lanes = settings.connections or _LANES
-    limits = Limits(silence=settings.first_byte, whole=settings.whole, monotonic=system.monotonic)
+    limits = limits_of(settings, system)
     tokens = Tokens(credentials, session_for(None, 1, limits), system, settings.first_byte)
     line = Line(server, tokens, session_for(server, lanes, limits), limits)
     return GcsStore(address.url, Bucket(address, line, system), system.random_bytes, lanes)
-
-
-def _server(endpoint: str | None) -> str:
-    if endpoint is None:
-        return _GOOGLE
-    try:
-        parts = urlsplit(endpoint)
-        sound = parts.hostname is not None and (parts.port or True)
-    except ValueError:
-        sound = False
-    else:
-        sound = sound and parts.scheme in ("http", "https") and "@" not in parts.netloc
-        sound = sound and parts.path in ("", "/") and not parts.query and not parts.fragment
-    if not sound:
-        raise ConfigError(
-            "endpoint= in the address of a store is no server",
-            hint="write it like endpoint=https://storage.googleapis.com: no path, no password",
-        )
-    return endpoint.rstrip("/")
 
 
 def _check_privacy(server: str) -> None:

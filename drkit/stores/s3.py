@@ -26,8 +26,9 @@ from drkit.stores.aws.errors import (
 from drkit.stores.aws.key import checked_session
 from drkit.stores.aws.pages import Pages
 from drkit.stores.aws.versions import Known, Versions
-from drkit.stores.aws.wire import Limits, bound
+from drkit.stores.aws.wire import bound
 from drkit.stores.base import Body, Lock, Settings, Store, Stored, check_name, check_prefix
+from drkit.stores.limits import limits_of
 from drkit.system import System
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def open_s3(address: Address, system: System, settings: Settings) -> Store:
             f"{address.url} can't be opened ({type(error).__name__})",
             hint="drkit doctor --only credentials",
         ) from None
-    limits = Limits(silence=settings.first_byte, whole=settings.whole, monotonic=system.monotonic)
-    bound(client, limits)
+    bound(client, limits_of(settings, system))
     return S3Store(client, address, system, lanes)
 
 

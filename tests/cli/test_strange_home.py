@@ -51,7 +51,16 @@ def test_another_repository_there_is_not_taken_for_home(shop: Site, tmp_path: Pa
 
 
 def test_home_in_another_spelling_is_home(pair: Site) -> None:
-    assert pair.ok("list", "--store", f"{pair.store}/.").out.startswith("shop: file://")
+    """What this machine has seen there counts for it, too."""
+    spelled = ("list", "--store", f"{pair.store}/.")
+    assert pair.ok(*spelled).out.startswith("shop: file://")
+    newest = max(
+        pair.store.glob("domains/*/generations/*/outcome/*"), key=lambda p: p.stat().st_mtime
+    )
+    newest.unlink()
+    found = pair(*spelled)
+    assert found.code == 8, found
+    assert "this machine has seen" in found.err
 
 
 def test_a_copy_whose_outcome_was_changed_is_said(pair: Site, tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from drkit.errors import StoreError
 from drkit.stores import open_store
 from drkit.stores.address import Address
-from drkit.stores.aws.wire import Limits, bound
+from drkit.stores.aws.wire import bound
 from drkit.stores.base import Body, Settings, Store
+from drkit.stores.limits import Limits
 from drkit.stores.s3 import S3Store, _config
 from drkit.system import System
 from tests.fixtures.aws_environment import KEY_ID, SECRET

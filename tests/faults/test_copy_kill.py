@@ -1,6 +1,5 @@
 """A copy killed, cut off or met by others at every call to either store: the next one completes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,42 +8,28 @@ import pytest
 from drkit.errors import StoreError
 from drkit.repository import names
 from drkit.repository.copies.copier import copy_domain
-from drkit.stores.base import Store
-from tests.fixtures.copies import clone, copied, joined, plan, same, sessions, sound
+from tests.fixtures.copies import (
+    clone,
+    copied,
+    joined,
+    plan,
+    same,
+    sessions,
+    sides,
+    sound,
+    through,
+    two_generations,
+)
 from tests.fixtures.faulty_store import Call, Fault, FaultyStore, Hook, number, on, unanswered
-from tests.fixtures.forgets import Kill, begin_only, daily, kill
-from tests.fixtures.repo import Repo, repo
+from tests.fixtures.forgets import Kill, kill
+from tests.fixtures.repo import Repo
 
 Ends = type[BaseException]
 
 
 @pytest.fixture
 def r(tmp_path: Path) -> Repo:
-    """Two generations of a full and an incremental each, and a session that never ended."""
-    made = repo(tmp_path)
-    daily(made, 2)
-    begin_only(made)
-    return made
-
-
-def sides(r: Repo, there: Store) -> Iterator[tuple[str, int]]:
-    """Every call that a copy makes, to either store."""
-    bare = clone(r, there)
-    here, copy = FaultyStore(r.store), FaultyStore(bare)
-    copied(r, bare, through=(here, copy))
-    assert {c.verb for c in here.calls} >= {"list", "read_into", "read"}
-    assert {c.kind for c in copy.calls if c.verb == "put"} == {
-        "open", "begin", "pack", "manifest", "packlist", "outcome",
-    }  # fmt: skip
-    for side, store in (("here", here), ("there", copy)):
-        yield from ((side, call.number) for call in store.calls)
-
-
-def through(r: Repo, there: Store, side: str, fault: Fault) -> tuple[Store, Store]:
-    here: Store = r.store
-    return (
-        (FaultyStore(here, fault), there) if side == "here" else (here, FaultyStore(there, fault))
-    )
+    return two_generations(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A copy beside forgets, backups, other copies, stale listings: at every call to either store."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,39 +9,27 @@ from drkit.errors import NotFound, StoreError
 from drkit.repository.copies.plan import CopyDone
 from drkit.repository.forgetter import ForgetDone
 from drkit.stores.base import Store
-from tests.fixtures.copies import clone, copied, held, joined, odd, same, sessions, sound
+from tests.fixtures.copies import (
+    clone,
+    copied,
+    held,
+    joined,
+    odd,
+    same,
+    sessions,
+    sides,
+    sound,
+    through,
+    two_generations,
+)
 from tests.fixtures.faulty_store import Call, Fault, FaultyStore, number, on
-from tests.fixtures.forgets import apply, begin_only, daily
-from tests.fixtures.repo import DAY, HOUR, Repo, repo, sample
+from tests.fixtures.forgets import apply
+from tests.fixtures.repo import DAY, HOUR, Repo, sample
 
 
 @pytest.fixture
 def r(tmp_path: Path) -> Repo:
-    """Two generations of a full and an incremental each, and a session that never ended."""
-    made = repo(tmp_path)
-    daily(made, 2)
-    begin_only(made)
-    return made
-
-
-def sides(r: Repo, there: Store) -> Iterator[tuple[str, int]]:
-    """Every call that a copy makes, to either store."""
-    bare = clone(r, there)
-    here, copy = FaultyStore(r.store), FaultyStore(bare)
-    copied(r, bare, through=(here, copy))
-    assert {c.verb for c in here.calls} >= {"list", "read_into", "read"}
-    assert {c.kind for c in copy.calls if c.verb == "put"} == {
-        "open", "begin", "pack", "manifest", "packlist", "outcome",
-    }  # fmt: skip
-    for side, store in (("here", here), ("there", copy)):
-        yield from ((side, call.number) for call in store.calls)
-
-
-def through(r: Repo, there: Store, side: str, fault: Fault) -> tuple[Store, Store]:
-    here: Store = r.store
-    return (
-        (FaultyStore(here, fault), there) if side == "here" else (here, FaultyStore(there, fault))
-    )
+    return two_generations(tmp_path)
 
 
 def test_a_forget_at_the_destination_at_every_call(r: Repo) -> None:

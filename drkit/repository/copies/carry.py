@@ -10,7 +10,7 @@ from typing import TypeVar
 from drkit.errors import AlreadyExists, Damaged, DiskError, NotFound, StoreError
 from drkit.repository.pack import nameless
 from drkit.repository.packlists import Promised
-from drkit.repository.transfer import parallel
+from drkit.repository.transfer import askers, gathered, parallel
 from drkit.stores.base import Body, Store
 
 T = TypeVar("T")
@@ -136,23 +136,16 @@ def readable(name: str, source: Store) -> Iterator[None]:
         raise Unfit(f"{name} can't be read in {source.url}: {error.message}") from error
 
 
-def read_all(
-    store: Store, wanted: Iterable[str], limit: int, threads: int
-) -> dict[str, bytes | StoreError]:
+def read_all(store: Store, wanted: Iterable[str], limit: int) -> dict[str, bytes | StoreError]:
     """Small objects, many at once; what is final is an answer, what may pass is raised."""
-    found: dict[str, bytes | StoreError] = {}
 
-    @contextmanager
-    def hand() -> Iterator[Callable[[str], None]]:
-        yield one
-
-    def one(name: str) -> None:
+    def ask(name: str) -> bytes | StoreError:
         try:
-            found[name] = store.read(name, limit)
+            return store.read(name, limit)
         except StoreError as error:
             if error.transient:
                 raise
-            found[name] = error
+            return error
 
-    parallel(wanted, hand, threads)
-    return found
+    names = list(wanted)
+    return dict(zip(names, gathered(names, ask, askers(store.lanes)), strict=True))

@@ -21,14 +21,13 @@ from drkit.repository.copies.plan import (
     Pending,
     believed,
     committed,
-    listed,
     ordered,
     pending,
     refusal,
     tampering,
 )
 from drkit.repository.copies.wal import WalCopy
-from drkit.repository.history import Generation
+from drkit.repository.history import Generation, list_generation
 from drkit.repository.pack import waiting_room
 from drkit.repository.packlists import (
     Fault,
@@ -210,7 +209,7 @@ class _GenerationCopy:
     # 3
     def _look(self, snapshot: Snapshot) -> Generation:
         """A listing without what was just put can't be trusted to show what others have put."""
-        g = listed(self._there, self._plan.domain, self._id)
+        g = list_generation(self._there, self._plan.domain, self._id)
         if snapshot.session not in g.begins:
             raise StoreError(
                 f"{self._there.url} does not list what was just put there of session "
@@ -318,7 +317,7 @@ class _GenerationCopy:
     # 5
     def _check(self, snapshot: Snapshot, lists: dict[str, Read]) -> None:
         """All that the packlist names, own and used, and the WAL: seen in a listing."""
-        g = listed(self._there, self._plan.domain, self._id)
+        g = list_generation(self._there, self._plan.domain, self._id)
         g.commits = {s: c.snapshot for s in lists if (c := self._commit(s)) is not None}
         lacking = [fault.message for fault in listing_faults(g, lists)]
         if g.packlists.get(snapshot.session) != snapshot.packlist[0]:

@@ -11,8 +11,8 @@ from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
-from drkit.repository.copies.carry import lanes, read_all
-from drkit.repository.history import Generation, snapshot_of
+from drkit.repository.copies.carry import read_all
+from drkit.repository.history import snapshot_of
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Commit, Expired, Fence, Open, Where, decode, decode_outcome
 from drkit.stores.base import Lock, Store, Stored
@@ -148,7 +148,7 @@ class _Asked:
         )
 
     def read(self, store: Store, wanted: Iterable[str]) -> Mapping[str, bytes | StoreError]:
-        return read_all(store, wanted, LIMIT, lanes(store, store))
+        return read_all(store, wanted, LIMIT)
 
 
 def _shown(store: Store, domain: str) -> dict[str, _Shown]:
@@ -163,28 +163,6 @@ def _shown(store: Store, domain: str) -> dict[str, _Shown]:
         shown.closed = shown.closed or name.kind == "closed"
         shown.expired = shown.expired or name.kind == "expired"
     return found
-
-
-def listed(store: Store, domain: str, id: str) -> Generation:
-    """What stands in one generation, by its names alone."""
-    g = Generation(id=id)
-    for stored in store.list(names.generation(domain, id)):
-        name = names.parse(stored.name)
-        if name is None:
-            continue
-        session = name.session or ""
-        sizes = {"pack": g.packs, "manifest": g.manifests, "packlist": g.packlists}
-        if name.kind in sizes:
-            sizes[name.kind][stored.name.rpartition("/")[2]] = stored.size
-        elif name.kind == "begin":
-            g.begins[session] = stored
-        elif name.kind == "outcome":
-            g.outcomes[session] = stored
-        elif name.kind == "open":
-            g.opened = stored.modified
-        g.closed = g.closed or name.kind == "closed"
-        g.swept = g.swept or name.kind == "expired"
-    return g
 
 
 def _lacking(here: Mapping[str, _Shown], there: Mapping[str, _Shown]) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 import socket
 import ssl
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -15,18 +14,13 @@ from botocore.awsrequest import (
 )
 from urllib3.connection import HTTPConnection
 
+from drkit.stores.limits import Limits
+
 PIECE = 1 << 20  # of a body that is sent
 
 
 class TookTooLong(TimeoutError):
     """The whole request, though something came now and then."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    silence: float  # seconds
-    whole: float  # seconds
-    monotonic: Callable[[], float]
 
 
 class _Bounded(socket.socket):

@@ -2,7 +2,7 @@
 
 import io
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -15,18 +15,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from drkit.stores.google.errors import Answer, Asked, refused, unreachable
 from drkit.stores.google.tokens import Tokens
+from drkit.stores.limits import Limits
 
 _PIECE = 1 << 18  # what is sent under one timeout, and received in one go
 _BUFFER = 1 << 16
 _LONGEST_REFUSAL = 1 << 16
 FINE = frozenset({200, 204, 206})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    silence: float
-    whole: float
-    monotonic: Callable[[], float]
 
 
 class _Watched:

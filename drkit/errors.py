@@ -42,6 +42,22 @@ class SourceError(DrkitError):
     exit_code = Exit.CONFIGURATION
 
 
+class PostgresError(DrkitError):
+    """The server, or what it says: down, refused, too old, not as it was."""
+
+    exit_code = Exit.POSTGRES
+
+    def __init__(self, message: str, *, hint: str | None = None, sqlstate: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate  # five characters; empty when it was not the server that said it
+
+
+class CantBuild(DrkitError):
+    """Nothing can be added to the generation: a full is taken instead, and says why."""
+
+    exit_code = Exit.POSTGRES
+
+
 class StoreError(DrkitError):
     """A store was not reached, refused, or answered nonsense; a transient one may be retried."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from drkit.model.entry import Entry
 from drkit.model.snapshot import Facts, Snapshot
@@ -44,6 +44,8 @@ class Save(Protocol):
     state: (
         bytes  # the source's own small memory for next time; kept only after the outcome is durable
     )
+
+    recorded: dict[str, Any]  # what the source notes of its server: JSON, in the manifest alone
 
     def parent(self, path: str) -> Entry | None:
         """What the last snapshot of the generation holds there; None in a full."""

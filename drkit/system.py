@@ -17,8 +17,15 @@ class Ran:
     err: bytes
 
 
-def _run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Ran:
-    done = subprocess.run(argv, capture_output=True, check=False, env=env)
+def _run(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, user: tuple[int, int] | None = None
+) -> Ran:
+    """`user`: as which user and group, for root."""
+    uid, gid = (None, None) if user is None else user
+    groups: list[int] | None = None if user is None else []
+    done = subprocess.run(
+        argv, capture_output=True, check=False, env=env, user=uid, group=gid, extra_groups=groups
+    )
     return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 
 

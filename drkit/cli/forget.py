@@ -44,13 +44,12 @@ def command(world: World, names: tuple[str, ...], apply: bool, store: str | None
 def _at(world: World, policy: "Policy", repository: "Repository", *, apply: bool) -> Outcome:
     from drkit.model.schedule import pace
     from drkit.operations import forget, state
-    from drkit.operations.reading import FILES
     from drkit.repository.expiry import Forgetting
     from drkit.repository.repository import domain_id
 
     title = policy.name if not repository.copy else f"{policy.name} in {repository.store.url}"
     ask = Forgetting(
-        domain=domain_id(repository.id, policy.domain_name, FILES),
+        domain=domain_id(repository.id, policy.domain_name, policy.source.part),
         rules=policy.retention,
         pins=policy.encryption.signers,
         task=f"{title}: forget",

@@ -51,6 +51,14 @@ def _check_repository(made: object) -> Iterator[Fault]:
         seen.add(plain_url(copy))
 
 
+def _check_source(made: object) -> Iterator[Fault]:
+    assert isinstance(made, policy.Source)
+    if made.files is None and made.postgres is None:
+        yield (), "one of these is missing: files, postgres"
+    if made.files is not None and made.postgres is not None:
+        yield ("postgres",), "files stands here too: one policy protects one thing"
+
+
 def _check_policy(made: object) -> Iterator[Fault]:
     """A lock needs to know when the generation that it protects will have ended."""
     assert isinstance(made, policy.Policy)
@@ -117,10 +125,58 @@ _FILES = Section(
         Key(name="xattrs", shape=Flag(), says="save extended attributes and access lists"),
     ),
 )
+_POSTGRES = Section(
+    make=policy.Postgres,
+    keys=(
+        Key(
+            name="dsn",
+            shape=Word(says="service=shop, or postgresql://…", parse=words.dsn),
+            says="how to reach the server, as psql reads it; a password comes from ~/.pgpass, "
+            "a service file or PGPASSWORD, never from here",
+        ),
+        Key(
+            name="method",
+            shape=Word(says="physical", choices=("physical",)),
+            says="the whole cluster, by the server's own replication protocol",
+        ),
+        Key(
+            name="wal",
+            shape=Word(says="none", choices=("none",)),
+            says="none: each backup carries the WAL it needs, and no more",
+        ),
+        Key(
+            name="incremental",
+            shape=Word(says="auto, native or stream", choices=("auto", "native", "stream")),
+            says="native: the server sends what changed (17 and later, with summarize_wal); "
+            "stream: it sends all, and what changed is stored; auto: native where it can be",
+        ),
+        Key(
+            name="max_rate",
+            shape=Word(
+                says="a rate: 80 MB/s, 100 Mbit/s",
+                parse=words.max_rate,
+                pattern=units.RATE_PATTERN,
+            ),
+            says="how fast the server may send a backup at most: 32 KiB/s to 1 GiB/s",
+            absent="no limit",
+        ),
+        Key(
+            name="binaries",
+            shape=_PATH_WORD,
+            says="the bin folder of a server of the same major version, to open restores with",
+            absent="what is installed",
+        ),
+    ),
+    later=frozenset({"databases"}),
+)
 _SOURCE = Section(
     make=policy.Source,
-    keys=(Key(name="files", shape=_FILES, says="a file tree"),),
-    later=frozenset({"postgres", "config", "logs", "git", "image", "buckets"}),
+    keys=(
+        Key(name="files", shape=_FILES, says="a file tree", absent="no files"),
+        Key(name="postgres", shape=_POSTGRES, says="a PostgreSQL cluster", absent="no server"),
+    ),
+    later=frozenset({"config", "logs", "git", "image", "buckets"}),
+    check=_check_source,
 )
 _REPOSITORY = Section(
     make=policy.Repository,
@@ -283,6 +339,45 @@ _OBJECTIVES = Section(
     ),
     later=frozenset({"rta_data", "wal_lag", "class"}),
 )
+_SCRATCH = Section(
+    make=policy.Scratch,
+    keys=(
+        Key(
+            name="folder",
+            shape=_PATH_WORD,
+            says="a folder with room for a whole restore",
+            absent="`scratch` in the state folder; for root `/var/tmp/drkit-scratch`",
+        ),
+        Key(
+            name="memory",
+            shape=Word(
+                says="a size: 256 MiB",
+                parse=words.some(units.size),
+                show=lambda count: units.size_in_words(int(str(count))),
+                pattern=units.SIZE_PATTERN,
+            ),
+            says="how much a scratch server may take for its buffers",
+        ),
+        Key(
+            name="user",
+            shape=Word(says="a user of this machine", parse=words.user),
+            says="who runs the server when drkit is run by root",
+            absent="postgres, else nobody",
+        ),
+        Key(
+            name="identity",
+            shape=_PATH_WORD,
+            says="the file with the private key that opens what is tried: on a drill machine, "
+            "not where backups are taken",
+            absent="--identity or `DRKIT_IDENTITY_FILE`",
+        ),
+    ),
+)
+_VERIFY = Section(
+    make=policy.Verification,
+    keys=(Key(name="scratch", shape=_SCRATCH, says="where a restore is tried"),),
+    later=frozenset({"levels", "checks", "queries", "level", "budget"}),
+)
 POLICY = Section(
     make=policy.Policy,
     keys=(
@@ -316,8 +411,14 @@ POLICY = Section(
         Key(
             name="objectives",
             shape=_OBJECTIVES,
-            says="what you promised; kept with each backup, nothing measures it yet",
+            says="what you promised; `drkit restore --verify` measures `rto`, nothing `rpo` yet",
             absent="none",
+        ),
+        Key(
+            name="verify",
+            shape=_VERIFY,
+            says="how `drkit restore --verify` tries a backup",
+            absent="as below",
         ),
         Key(
             name="state",
@@ -327,9 +428,7 @@ POLICY = Section(
         ),
     ),
     check=_check_policy,
-    later=frozenset(
-        {"allowances", "canary", "contacts", "evidence", "group", "hooks", "notify", "verify"}
-    ),
+    later=frozenset({"allowances", "canary", "contacts", "evidence", "group", "hooks", "notify"}),
 )
 
 

@@ -91,3 +91,39 @@ def some(parse: Callable[[str], int | timedelta]) -> Callable[[str], int | timed
 
 def show_duration(value: object) -> str:
     return units.in_words(value) if isinstance(value, timedelta) else str(value)
+
+
+def dsn(text: str) -> str:
+    """As libpq reads it: it knows its own words best."""
+    from psycopg import OperationalError  # noqa: PLC0415  only who has such a policy waits for it
+    from psycopg.pq import Conninfo  # noqa: PLC0415
+
+    try:
+        options = {o.keyword: o.val for o in Conninfo.parse(text.encode()) if o.val is not None}
+    except OperationalError as error:
+        said = str(error).strip()
+        if "@" in text:  # the message may repeat the password
+            said = "not a connection string"
+        raise ValueError(f"{said}: write it like service=shop or postgresql://host/db") from None
+    for key in (b"password", b"sslpassword"):
+        if key in options:
+            raise ValueError(
+                f"a {key.decode()} stands in dsn: take it out of the file, "
+                "and put it into ~/.pgpass or a service file"
+            )
+    if b"replication" in options:
+        raise ValueError("replication= in dsn: drkit sets it itself where it is needed")
+    return text
+
+
+def max_rate(text: str) -> int:
+    value = units.rate(text)
+    if not 32 << 10 <= value <= 1 << 30:
+        raise ValueError(f"{text[:40]!r} is not within 32 KiB/s and 1 GiB/s, which the server asks")
+    return value
+
+
+def user(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", text):
+        raise ValueError(f"{text[:40]!r} is not a user's name")
+    return text

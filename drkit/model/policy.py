@@ -10,9 +10,13 @@ from drkit.model.retention import Rules
 from drkit.model.schedule import Schedule
 
 VERSION = 1
+PARTS = ("files", "physical")  # of a domain: what its id is made from, beside a name
 
 Unreadable = Literal["fail", "warn"]
 Verify = Literal["all", "sampled", "none"]
+Method = Literal["physical"]
+Wal = Literal["none"]
+Incremental = Literal["auto", "native", "stream"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +30,26 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Postgres:
+    dsn: str  # as libpq reads it, without a password
+    method: Method = "physical"
+    wal: Wal = "none"  # each backup carries the WAL it needs
+    incremental: Incremental = "auto"
+    max_rate: int | None = None  # bytes a second that the server sends at most
+    binaries: Path | None = None  # the bin folder of a server of that major version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    files: Files
+    """One kind."""
+
+    files: Files | None = None
+    postgres: Postgres | None = None
+
+    @property
+    def part(self) -> str:
+        """What the domain's id is made from, beside the policy's name."""
+        return "files" if self.postgres is None else self.postgres.method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +78,21 @@ class Objectives:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """Where a restore is tried."""
+
+    folder: Path | None = None  # None: `scratch` in the state folder; for root below /var/tmp
+    memory: int = 256 << 20  # bytes of shared_buffers and work, together
+    user: str | None = None  # who runs the server when drkit is root
+    identity: Path | None = None  # the private key that opens what is tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    scratch: Scratch = field(default_factory=Scratch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     version: int
     name: str
@@ -66,6 +103,7 @@ class Policy:
     schedule: Schedule = field(default_factory=Schedule)
     retention: Rules = field(default_factory=Rules)
     objectives: Objectives = field(default_factory=Objectives)
+    verify: Verification = field(default_factory=Verification)
     state: Path | None = None
     text: str = field(default="", repr=False, compare=False)  # the file as it was, for the manifest
     origin: str = field(default="", compare=False)  # where it was read, for messages

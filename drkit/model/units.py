@@ -29,6 +29,7 @@ _MEASURE = re.compile(rf"({_NUMBER})[ \t]*([A-Za-z]*)")
 
 # For editors, which can't call these functions: no stricter than they are.
 DURATION_PATTERN = r"^\s*([0-9]+(\.[0-9]+)?\s*[A-Za-z]+\s*)+$"
+SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKMGTP]?i?B|bytes)\s*$"
 RATE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKMGTP]?i?B|[kKMG]?bit|bytes)/s\s*$"
 
 

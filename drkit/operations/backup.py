@@ -2,25 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from drkit.crypto.recipients import parse_recipient
 from drkit.crypto.sign import SignerKey
-from drkit.errors import ConfigError, Damaged, DrkitError, Tampering
+from drkit.errors import CantBuild, ConfigError, Damaged, DrkitError, Tampering
 from drkit.events import Event, Finished, Started
-from drkit.files import FilesPlan, FilesSource
 from drkit.model import schedule
 from drkit.model.finding import Finding, worst
 from drkit.model.policy import Policy
 from drkit.model.snapshot import BackupKind, Snapshot
 from drkit.operations import state
 from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
-from drkit.operations.reading import FILES, strange, with_memory
+from drkit.operations.reading import strange, with_memory
+from drkit.operations.sources import opened_source
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_history
 from drkit.repository.repository import Repository, domain_id
 from drkit.repository.session import back_up
 from drkit.repository.signed import Origin
+from drkit.source import Source
 from drkit.system import System
 
 
@@ -75,7 +77,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
     odd_home = strange(plan.repository, policy, plan.state)
     if odd_home is not None:
         raise Tampering(f"{odd_home.message}; nothing was backed up", hint=odd_home.hint)
-    domain = domain_id(plan.repository.id, policy.domain_name, FILES)
+    domain = domain_id(plan.repository.id, policy.domain_name, policy.source.part)
     folder = state.prepare_domain(plan.state, domain)
     with state.locked(folder, policy.name):
         plan = replace(plan, repository=with_memory(plan.repository, folder))
@@ -90,9 +92,8 @@ def run(plan: BackupPlan, system: System) -> Backup:
             return Backup(done=None, reason=due.reason, warnings=odd, copies=copies)
         kind: BackupKind | None = "full" if due.kind == "full" else None
         begun = system.monotonic()
-        done = _capture(
-            plan, _session(plan, domain, folder, signer, kind, system), snapshots, system
-        )
+        wanted = partial(_session, plan, domain, folder, signer, kind)
+        done = _capture(plan, wanted, snapshots, system)
         seconds = system.monotonic() - begun
         state.note_repository(plan.state, policy.domain_name, plan.repository.id)
         copies = copy_all(job, plan.copies, system)
@@ -150,21 +151,20 @@ def _session(
     folder: Path,
     signer: SignerKey,
     kind: BackupKind | None,
-    system: System,
+    origin: Origin,
 ) -> SessionPlan:
     policy = plan.policy
     return SessionPlan(
         repository=plan.repository.id,
         domain=domain,
-        part=FILES,
+        part=policy.source.part,
         kind=kind,
         recipients=tuple(parse_recipient(text) for text in policy.encryption.recipients),
         signer=signer,
         pins=policy.encryption.signers,
         policy=policy.text,
         state=folder,
-        origin=Origin(kind="files", system=None),
-        expected_end=schedule.expected_end(policy.schedule, system.now()),
+        origin=origin,
         compression=policy.repository.compression,
         verify=policy.repository.verify,
         rules=policy.retention,
@@ -173,32 +173,35 @@ def _session(
 
 
 def _capture(
-    plan: BackupPlan, session: SessionPlan, snapshots: list[Snapshot], system: System
+    plan: BackupPlan,
+    wanted: Callable[[Origin], SessionPlan],
+    snapshots: list[Snapshot],
+    system: System,
 ) -> Done:
-    files = plan.policy.source.files
-    name = plan.policy.name
     watched = _Told(system.tell, snapshots[-1] if snapshots else None)
     heard = replace(system, tell=watched)
-    source = FilesSource(
-        FilesPlan(
-            root=files.root,
-            include=files.include,
-            exclude=files.exclude,
-            one_file_system=files.one_file_system,
-            unreadable=files.unreadable,
-            xattrs=files.xattrs,
-            apart=(*plan.apart, plan.state),
-            task=session.task,
-        ),
-        heard,
-    )
+    end = schedule.expected_end(plan.policy.schedule, system.now())
+    task = f"{plan.policy.name}: backup"
+    apart = (*plan.apart, plan.state)
     try:
-        return back_up(plan.repository, session, source, heard)
+        with opened_source(plan.policy, apart, task, heard) as opened:
+            session = replace(wanted(opened.origin), expected_end=end, unfit=opened.unfit)
+            return _backed_up(plan.repository, session, opened.source, heard)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"{name}: {watched.left()}")
+        stop.add_note(f"{plan.policy.name}: {watched.left()}")
         raise
     finally:
-        watched.end(session.task)
+        watched.end(task)
+
+
+def _backed_up(
+    repository: Repository, session: SessionPlan, source: Source, system: System
+) -> Done:
+    """What turns out only under way to be no base for an incremental costs one broken-off run."""
+    try:
+        return back_up(repository, session, source, system)
+    except CantBuild as why:
+        return back_up(repository, replace(session, kind="full", why=why.message), source, system)
 
 
 class _Told:

@@ -14,7 +14,7 @@ from drkit.model.pins import Pins
 from drkit.model.policy import Policy
 from drkit.model.retention import LockMode, Rules
 from drkit.operations import state
-from drkit.operations.reading import FILES, with_memory
+from drkit.operations.reading import with_memory
 from drkit.repository import names
 from drkit.repository.base import known_heads, note_heads
 from drkit.repository.copies.copier import copy_domain
@@ -75,7 +75,7 @@ def job_of(policy: Policy, source: Repository, folder: Path) -> CopyJob:
     return CopyJob(
         name=policy.name,
         source=source,
-        domain=domain_id(source.id, policy.domain_name, FILES),
+        domain=domain_id(source.id, policy.domain_name, policy.source.part),
         pins=policy.encryption.signers,
         rules=policy.retention,
         state=folder,

@@ -57,6 +57,8 @@ def _policy(policy: Policy) -> Iterator[Finding]:
 
 
 def _source(policy: Policy) -> Iterator[Finding]:
+    if policy.source.files is None:
+        return
     root = policy.source.files.root
     if not root.is_dir():
         raise ConfigError(f"{root} is no folder", hint="is its disk mounted?")

@@ -49,10 +49,14 @@ def placed(plan: DoctorPlan, place: Place) -> Iterator[Finding]:
     folder = folder_of(place.url)
     if folder is None:
         return
-    copy, root = folder.resolve(), plan.policy.source.files.root.resolve()
+    copy = folder.resolve()
     home_folder = folder_of(plan.home.url)
     if home_folder is not None and home_folder.resolve() != copy:
         yield from _beside_home(copy, home_folder.resolve())
+    files = plan.policy.source.files
+    if files is None:
+        return
+    root = files.root.resolve()
     if _inside(root, copy):
         said = f"what is backed up, {root}, lies inside the copy's folder {copy}"
         yield finding("fail", "copy place", said, _OWN_PLACE)

@@ -12,7 +12,7 @@ from drkit.crypto.recipients import Identity, open_envelope
 from drkit.errors import ConfigError, Damaged, KeyMissing, UsageError
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
-from drkit.model.policy import Policy
+from drkit.model.policy import PARTS, Policy
 from drkit.model.snapshot import Snapshot
 from drkit.model.units import duration
 from drkit.operations.state import known_repository, memory_folder
@@ -23,7 +23,6 @@ from drkit.repository.reader import SnapshotReader
 from drkit.repository.repository import Repository, domain_id
 from drkit.system import System
 
-FILES = "files"  # the part of a file tree's domain
 _SHORTEST = 4
 _HEX = re.compile(r"[0-9a-f]{1,32}")
 _UNPINNED = Finding(
@@ -63,7 +62,7 @@ class Seen:
 
 
 def domain_of(repository: Repository, policy: Policy, state: Path | None) -> Domain:
-    id = domain_id(repository.id, policy.domain_name, FILES)
+    id = domain_id(repository.id, policy.domain_name, policy.source.part)
     return Domain(
         repository=repository,
         id=id,
@@ -136,7 +135,7 @@ def _named(seen: Seen, identities: Sequence[Identity], system: System) -> Seen:
 
 
 def _is_its_own(policy: Policy, domain: Domain) -> bool:
-    return domain_id(domain.repository.id, policy.domain_name, FILES) == domain.id
+    return domain_id(domain.repository.id, policy.domain_name, policy.source.part) == domain.id
 
 
 def policy_of(head: Head) -> Policy | None:
@@ -156,8 +155,8 @@ def find_domain(seen: Sequence[Seen], word: str | None) -> Seen:
             raise UsageError("this repository holds no backup yet")
         raise UsageError(f"which one? this repository holds {_listed(seen)}")
     for one in seen:
-        own = domain_id(one.domain.repository.id, word, FILES)
-        if word == one.domain.name or own == one.domain.id:
+        own = {domain_id(one.domain.repository.id, word, part) for part in PARTS}
+        if word == one.domain.name or one.domain.id in own:
             return one
     found = [one for one in seen if len(word) >= _SHORTEST and one.domain.id.startswith(word)]
     if len(found) == 1:

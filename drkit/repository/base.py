@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,11 +37,13 @@ class SessionPlan:
     policy: str  # the policy file as it is, for the manifest
     state: Path  # this domain's folder
     origin: Origin
+    why: str = "asked for"  # of a full that is wanted
     expected_end: datetime | None = None
     compression: int = 3
     verify: str = "sampled"  # all | sampled | none
     rules: Rules = field(default_factory=Rules)  # how long what is put stays locked
     task: str = "backup"  # what progress is told under
+    unfit: Callable[[bytes], str] = lambda _state: ""  # why not to build on what a source remembers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ def choose_base(
 ) -> Base:
     _check_origin(plan, history)
     if plan.kind == "full":
-        return _full(plan, system, "asked for")
+        return _full(plan, system, plan.why)
     cache = _open_cache(plan.state)
     if not isinstance(cache, Cache):
         return _full(plan, system, cache)
@@ -99,6 +102,7 @@ def choose_base(
         held.enter_context(cache)
         memory = _memory(cache)
         why = _why_full(repository, plan, history, memory, system)
+        why = why or plan.unfit(cache.get("state") or b"")
         harm = "" if why or memory is None else _harm(repository, plan, history, memory, cache)
         if memory is not None and not why and not harm:
             held.pop_all()  # stays open: it is the session's

@@ -1,7 +1,7 @@
 """What a snapshot consists of, as JSON lines: head, packs, records, files by path, end."""
 
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -32,6 +32,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bytes: int
     policy: str  # the policy file as it was
     notes: tuple[str, ...] = ()  # names stand here and not in the commit, which the store can read
+    recorded: dict[str, Any] = {}  # what the source noted of its server, as JSON
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """One session's hand: what a source writes becomes chunks, records and manifest lines."""
 
 from collections.abc import Callable
+from typing import Any
 
 from blake3 import blake3
 
@@ -23,6 +24,7 @@ class Hand:
         self, cache: Cache, sealing: Sealing, id_key: bytes, drain: Callable[[], None]
     ) -> None:
         self.state = cache.get("state") or b""
+        self.recorded: dict[str, Any] = {}
         self.files = 0
         self.bytes = 0
         self.sealed = 0  # plaintext bytes that were new

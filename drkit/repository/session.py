@@ -287,6 +287,7 @@ class Session:
             bytes=hand.bytes,
             policy=self._plan.policy,
             notes=facts.notes,
+            recorded=hand.recorded,
         )
 
     # 5

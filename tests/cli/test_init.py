@@ -124,7 +124,9 @@ def test_a_root_with_quotes_and_korean_is_written_so_that_it_reads(bare: Site) -
     (root / "file").write_text("x")
     words = ("--store", bare.store, "--identities-to", "keys")
     bare.ok("init", "shop", "--non-interactive", "--files", root, *words)
-    assert load_policy(bare.policy).source.files.root == root
+    files = load_policy(bare.policy).source.files
+    assert files is not None
+    assert files.root == root
     bare.ok("backup")
 
 

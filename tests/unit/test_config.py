@@ -62,12 +62,14 @@ def test_every_key_arrives_as_its_type() -> None:
         + "objectives: {rpo: 24h, rto: 4h}\nstate: /var/lib/other\n"
     )
     assert policy.domain_name == "old.shop"
-    assert policy.source.files.root == Path('/srv/한글 "x"')
-    assert policy.source.files.include == ("a", "b/")
-    assert policy.source.files.exclude == ("*.tmp",)
-    assert policy.source.files.one_file_system
-    assert policy.source.files.unreadable == "warn"
-    assert not policy.source.files.xattrs
+    files = policy.source.files
+    assert files is not None
+    assert files.root == Path('/srv/한글 "x"')
+    assert files.include == ("a", "b/")
+    assert files.exclude == ("*.tmp",)
+    assert files.one_file_system
+    assert files.unreadable == "warn"
+    assert not files.xattrs
     assert policy.repository.compression == 19
     assert policy.repository.bandwidth == 80_000_000
     assert policy.repository.verify == "none"

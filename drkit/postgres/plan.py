@@ -1,0 +1,15 @@
+"""What a capture of a cluster is asked to do."""
+
+from dataclasses import dataclass
+
+from drkit.model.policy import Incremental
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhysicalPlan:
+    dsn: str
+    name: str  # the policy's, for messages and the backup's label
+    incremental: Incremental = "auto"
+    max_rate: int | None = None  # bytes a second
+    wal_wait: float = 600.0  # seconds until the WAL of a backup must have come
+    task: str = "backup"

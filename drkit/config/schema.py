@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from drkit.config import words
 from drkit.config.shapes import Fault, Flag, Key, Many, Number, Section, Word
+from drkit.config.source_keys import PATH, SOURCE
 from drkit.crypto.recipients import parse_recipient
 from drkit.crypto.sign import parse_signer
 from drkit.model import policy, retention, schedule, units
@@ -51,14 +52,6 @@ def _check_repository(made: object) -> Iterator[Fault]:
         seen.add(plain_url(copy))
 
 
-def _check_source(made: object) -> Iterator[Fault]:
-    assert isinstance(made, policy.Source)
-    if made.files is None and made.postgres is None:
-        yield (), "one of these is missing: files, postgres"
-    if made.files is not None and made.postgres is not None:
-        yield ("postgres",), "files stands here too: one policy protects one thing"
-
-
 def _check_policy(made: object) -> Iterator[Fault]:
     """A lock needs to know when the generation that it protects will have ended."""
     assert isinstance(made, policy.Policy)
@@ -85,9 +78,7 @@ _WHEN = Word(
     pattern=schedule.PATTERN,
 )
 _NAME_WORD = Word(says="a name", parse=words.name, pattern=f"^{words.NAME.pattern}$")
-_PATH_WORD = Word(says="an absolute path", parse=words.path, pattern="^/")
 _STORE_WORD = Word(says="file:///folder, s3://bucket/prefix, gs://bucket/prefix", parse=words.store)
-_PATTERNS = Many(item=Word(says="patterns as in .gitignore", parse=words.pattern))
 _RECIPIENT = Word(
     says="age public keys (age1…)",
     parse=lambda text: parse_recipient(text).text,
@@ -101,83 +92,6 @@ _SIGNERS = Many(
     make=frozenset,
 )
 
-_FILES = Section(
-    make=policy.Files,
-    keys=(
-        Key(
-            name="root",
-            shape=_PATH_WORD,
-            says="the folder to protect; all other paths are below it",
-        ),
-        Key(
-            name="include",
-            shape=_PATTERNS,
-            says="what to take of it, folders with all they hold",
-            absent="everything",
-        ),
-        Key(name="exclude", shape=_PATTERNS, says="what to leave out of that", absent="nothing"),
-        Key(name="one_file_system", shape=Flag(), says="stay on the file system the root is on"),
-        Key(
-            name="unreadable",
-            shape=Word(says="fail or warn", choices=("fail", "warn")),
-            says="when a file can't be read: the rest is saved either way; `fail` then exits 8",
-        ),
-        Key(name="xattrs", shape=Flag(), says="save extended attributes and access lists"),
-    ),
-)
-_POSTGRES = Section(
-    make=policy.Postgres,
-    keys=(
-        Key(
-            name="dsn",
-            shape=Word(says="service=shop, or postgresql://…", parse=words.dsn),
-            says="how to reach the server, as psql reads it; a password comes from ~/.pgpass, "
-            "a service file or PGPASSWORD, never from here",
-        ),
-        Key(
-            name="method",
-            shape=Word(says="physical", choices=("physical",)),
-            says="the whole cluster, by the server's own replication protocol",
-        ),
-        Key(
-            name="wal",
-            shape=Word(says="none", choices=("none",)),
-            says="none: each backup carries the WAL it needs, and no more",
-        ),
-        Key(
-            name="incremental",
-            shape=Word(says="auto, native or stream", choices=("auto", "native", "stream")),
-            says="native: the server sends what changed (17 and later, with summarize_wal); "
-            "stream: it sends all, and what changed is stored; auto: native where it can be",
-        ),
-        Key(
-            name="max_rate",
-            shape=Word(
-                says="a rate: 80 MB/s, 100 Mbit/s",
-                parse=words.max_rate,
-                pattern=units.RATE_PATTERN,
-            ),
-            says="how fast the server may send a backup at most: 32 KiB/s to 1 GiB/s",
-            absent="no limit",
-        ),
-        Key(
-            name="binaries",
-            shape=_PATH_WORD,
-            says="the bin folder of a server of the same major version, to open restores with",
-            absent="what is installed",
-        ),
-    ),
-    later=frozenset({"databases"}),
-)
-_SOURCE = Section(
-    make=policy.Source,
-    keys=(
-        Key(name="files", shape=_FILES, says="a file tree", absent="no files"),
-        Key(name="postgres", shape=_POSTGRES, says="a PostgreSQL cluster", absent="no server"),
-    ),
-    later=frozenset({"config", "logs", "git", "image", "buckets"}),
-    check=_check_source,
-)
 _REPOSITORY = Section(
     make=policy.Repository,
     keys=(
@@ -344,7 +258,7 @@ _SCRATCH = Section(
     keys=(
         Key(
             name="folder",
-            shape=_PATH_WORD,
+            shape=PATH,
             says="a folder with room for a whole restore",
             absent="`scratch` in the state folder; for root `/var/tmp/drkit-scratch`",
         ),
@@ -366,7 +280,7 @@ _SCRATCH = Section(
         ),
         Key(
             name="identity",
-            shape=_PATH_WORD,
+            shape=PATH,
             says="the file with the private key that opens what is tried: on a drill machine, "
             "not where backups are taken",
             absent="--identity or `DRKIT_IDENTITY_FILE`",
@@ -393,7 +307,7 @@ POLICY = Section(
             says="keeps the backups found when `name` changes: the name they were begun under",
             absent="the name",
         ),
-        Key(name="source", shape=_SOURCE, says="what is protected: one kind"),
+        Key(name="source", shape=SOURCE, says="what is protected: one kind"),
         Key(name="repository", shape=_REPOSITORY, says="where it goes"),
         Key(name="encryption", shape=_ENCRYPTION, says="who can read it, and who is believed"),
         Key(
@@ -422,7 +336,7 @@ POLICY = Section(
         ),
         Key(
             name="state",
-            shape=_PATH_WORD,
+            shape=PATH,
             says="the folder for keys and caches of this machine; `DRKIT_STATE` goes before it",
             absent="/var/lib/drkit for root, else below the home folder",
         ),

@@ -25,7 +25,7 @@ from tests.fixtures.policy_text import KEY, MINIMAL, OURS, SAFE, parse, refusal
         (("name: shop\n", ""), "p.yaml:1: name: missing (what people and commands call it)"),
         (
             ("  files:\n    root: /srv/files\n", "  {}\n"),
-            "p.yaml:4: source.files: missing (a file tree)",
+            "p.yaml:4: source: one of these is missing: files, postgres",
         ),
         (
             ("version: 1", "version: 2"),
@@ -188,7 +188,7 @@ def test_mistakes_in_what_is_added(more: str, message: str) -> None:
     ("more", "name"),
     [
         ("canary: {every: 30 s}", "canary"),
-        ("verify: {level: 3}", "verify"),
+        ("verify: {level: 3}", "verify.level"),
         ("notify: []", "notify"),
         ("contacts: []", "contacts"),
         ("hooks: {}", "hooks"),
@@ -205,7 +205,7 @@ def test_what_is_planned_is_not_unknown(more: str, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["postgres", "config", "logs", "git", "image", "buckets"])
+@pytest.mark.parametrize("kind", ["config", "logs", "git", "image", "buckets"])
 def test_sources_of_later_versions(kind: str) -> None:
     text = MINIMAL.replace("  files:\n    root: /srv/files", f"  {kind}: {{}}")
     assert f"p.yaml:4: source.{kind}: not in this version of drkit yet" in refusal(text).message

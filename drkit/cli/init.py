@@ -10,17 +10,19 @@ import click
 
 from drkit.cli.output import Output
 from drkit.cli.wiring import World, folder_for_policies, impatient, own_folders, store_of, wired
-from drkit.errors import Exit, UsageError
+from drkit.errors import Exit, PostgresError, UsageError
 
 if TYPE_CHECKING:
     from drkit.crypto.recipients import Identity, Recipient
     from drkit.model.policy import Policy
     from drkit.model.retention import LockMode
     from drkit.operations.init import Ground, InitPlan, KeyFile
+    from drkit.operations.init_postgres import Introduced
 
 _EPILOG = """\b
 Examples:
-  drkit init                    asks for a name, a folder and a store
+  drkit init                    asks for a name, a folder or a server, and a store
+  drkit init shop --postgres service=shop --store /mnt/backup
   drkit init shop --files /srv/shop --store /mnt/backup
   drkit init shop --files /srv/shop --store /mnt/backup --copy gs://shop-dr/drkit
   drkit init shop --files /srv/shop --store /mnt/backup \\
@@ -34,6 +36,9 @@ Can be run twice: what exists is joined or left as it is, and said. Nothing is o
 @click.argument("name", required=False)
 @click.option(
     "--files", type=click.Path(path_type=Path), metavar="DIR", help="The folder to protect."
+)
+@click.option(
+    "--postgres", metavar="DSN", help="Or the PostgreSQL server, as psql reads it; no password."
 )
 @click.option("--store", metavar="URL", help="Where backups go: a folder, s3://… or gs://….")
 @click.option("--copy", "copies", multiple=True, metavar="URL", help="A second store, too.")
@@ -58,6 +63,7 @@ def command(
     world: World,
     name: str | None,
     files: Path | None,
+    postgres: str | None,
     store: str | None,
     copies: tuple[str, ...],
     lock: "LockMode | None",
@@ -66,7 +72,7 @@ def command(
     single_recipient: bool,
     non_interactive: bool,
 ) -> int:
-    """Protect a folder: keys, a policy, a repository.
+    """Protect a folder or a server: keys, a policy, a repository.
 
     Makes two identities (private keys): one for operations, one for the safe. This machine keeps
     neither: it only needs their public halves.
@@ -77,9 +83,12 @@ def command(
     asks = world.out.interactive and not (non_interactive or world.yes or world.out.json)
     given = tuple(parse_recipient(text) for text in recipients)
     where = "store (a folder, best on another disk)"
+    name = _answer(name, "name of the policy", "NAME", "shop", asks=asks)
+    root, dsn = _protected(files, postgres, asks=asks)
     plan = init.InitPlan(
-        name=_answer(name, "name of the policy", "NAME", "shop", asks=asks),
-        root=Path(os.path.abspath(_answer(files, "folder to protect", "--files", None, asks=asks))),
+        name=name,
+        root=root,
+        dsn=dsn,
         store=_url(_answer(store, where, "--store", None, asks=asks)),
         policies=folder_for_policies(world),
         state=world.state(),
@@ -94,11 +103,42 @@ def command(
             "nobody is here to write down identities",
             hint="give --recipient twice, or --identities-to DIR",
         )
+    return _run(world, plan, identities_to)
+
+
+def _protected(
+    files: Path | None, postgres: str | None, *, asks: bool
+) -> tuple[Path | None, str | None]:
+    """One of them."""
+    if files is not None and postgres is not None:
+        raise UsageError("--files and --postgres: one policy protects one thing", hint="init twice")
+    if files is None and postgres is None:
+        if not asks:
+            raise UsageError(
+                "what to protect is missing: --files DIR or --postgres DSN",
+                hint="drkit init -h has examples",
+            )
+        kinds = click.Choice(["folder", "postgres"])
+        kind = click.prompt("a folder or a PostgreSQL server?", "folder", type=kinds, err=True)
+        if kind == "postgres":
+            example = "service=shop"
+            question = "server, as psql reads it, without a password"
+            return None, _answer(None, question, "--postgres", example, asks=asks)
+    if postgres is not None:
+        return None, postgres
+    answer = _answer(files, "folder to protect", "--files", None, asks=asks)
+    return Path(os.path.abspath(answer)), None
+
+
+def _run(world: World, plan: "InitPlan", identities_to: Path | None) -> int:
+    from drkit.operations import init
+
     opened, *second = (
         store_of(world, url, patience=impatient()) for url in (plan.store, *plan.copies)
     )
     init.check(plan, own_folders((plan.store, *plan.copies)))
     there = init.existing(plan)
+    server = None if plan.dsn is None else _met(world, plan.dsn, there)
     ground = init.prepare(plan, opened, second, world.system)
     _say_ground(world.out, plan, ground)
     made: list[KeyFile] = []
@@ -107,9 +147,30 @@ def command(
     else:
         world.out.line(f"policy      {plan.policy_path} exists and is left as it is")
         _check_pinned(world.out, plan, ground, there)
-    _say_rest(world, plan, ground, made)
-    world.out.document(_document(world, plan, ground, made, policy_made=there is None))
+    _say_rest(world, ground, made)
+    if server is not None:
+        _say_statements(world.out, server)
+    _say_next(world, plan)
+    document = _document(world, plan, ground, made, policy_made=there is None)
+    world.out.document(document | ({} if server is None else {"server": server.document()}))
     return Exit.FINE
+
+
+def _met(world: World, dsn: str, there: "Policy | None") -> "Introduced | None":
+    """A machine that only joins may be far from the server."""
+    from drkit.operations.init_postgres import introduced
+
+    try:
+        found = introduced(dsn, world.system)
+    except PostgresError as error:
+        if there is None:
+            raise
+        world.out.warn(error.message, error.hint)
+        return None
+    world.out.line(f"server      {found.described}")
+    for finding in found.findings:
+        world.out.warn(finding.message, finding.hint)
+    return found
 
 
 def _answer(
@@ -206,7 +267,7 @@ def _print_identity(out: Output, name: str, identity: "Identity") -> None:
         out.always(f"    {line}")
 
 
-def _say_rest(world: World, plan: "InitPlan", ground: "Ground", made: "list[KeyFile]") -> None:
+def _say_rest(world: World, ground: "Ground", made: "list[KeyFile]") -> None:
     out = world.out
     out.line()
     out.line("For the key sheet, beside the private keys:")
@@ -223,6 +284,18 @@ def _say_rest(world: World, plan: "InitPlan", ground: "Ground", made: "list[KeyF
     if any(f.what == "deleting" and f.message == "allowed" for f in ground.probed):
         out.line()
         out.line("This machine may delete in the store: whoever takes it over can delete backups.")
+
+
+def _say_statements(out: Output, server: "Introduced") -> None:
+    if server.statements:
+        out.line()
+        out.line(f"{server.purpose}. In psql, as a superuser, in database {server.facts.database}:")
+        for statement in server.statements:
+            out.line(f"  {statement}")
+
+
+def _say_next(world: World, plan: "InitPlan") -> None:
+    out = world.out
     out.line()
     out.line("For cron (crontab -e):")
     for line in cron_lines(world):

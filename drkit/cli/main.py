@@ -17,7 +17,7 @@ from drkit.errors import DrkitError, Exit, UsageError
 
 # Each command with the line of `drkit -h`; its module is imported when it is called.
 COMMANDS = {
-    "init": "Protect a folder: keys, a policy, a repository.",
+    "init": "Protect a folder or a server: keys, a policy, a repository.",
     "backup": "Take the backups that are due.",
     "list": "Show the snapshots there are.",
     "show": "Show one snapshot: its facts, policy and files.",
@@ -27,6 +27,7 @@ COMMANDS = {
     "repair": "Put back what is missing from another store.",
     "forget": "Show what the retention lets go; delete it with --apply.",
     "key": "Identities, recipients and signers.",
+    "report": "Show which restores were tried, how long they took, and what failed.",
     "doctor": "Check now what could fail at night.",
     "completion": "Print the completion script for a shell.",
 }

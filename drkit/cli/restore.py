@@ -11,6 +11,16 @@ import click
 from drkit.cli.documents import name_of, snapshot_document
 from drkit.cli.output import Output, agreed, count, iso
 from drkit.cli.reading import Asked, looked_at, reading
+from drkit.cli.restore_postgres import (
+    ForClusters,
+    for_clusters,
+    preview_document,
+    ready_document,
+    rearm,
+    say_preview,
+    say_ready,
+)
+from drkit.cli.verify import Choice, run
 from drkit.cli.wiring import World, own_folders, wired
 from drkit.errors import DrkitError, Exit, KeyMissing, Tampering, UsageError
 
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from drkit.model.snapshot import Snapshot
     from drkit.operations.reading import Seen
     from drkit.operations.restore import Preview, RestorePlan
+    from drkit.operations.restore_postgres import Ready
 
 _EPILOG = """\b
 Examples:
@@ -27,9 +38,15 @@ Examples:
   drkit restore shop --into out -i operations.txt --at '2 hours ago'
   drkit restore shop --into out -i operations.txt --dry-run
   drkit restore --repository /mnt/backup --into out -i operations.txt
+  drkit restore shop --into /srv/pg -i operations.txt --tablespace /srv/fast=/srv/fast-restored
+  drkit restore --rearm /srv/pg
+  drkit restore shop --verify -i operations.txt     try it, measure it, leave evidence
 
 DIR must be new or empty. The private key is not on the backed-up machine: it was printed or
 written by drkit init. Owners and setuid bits come back with --as-root.
+
+A PostgreSQL cluster is started there apart from the world, recovered, checked and stopped; what
+you find is ready to be started, and leaves the original and its archive alone until --rearm.
 """
 
 
@@ -38,7 +55,6 @@ written by drkit init. Owners and setuid bits come back with --as-root.
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option(
     "--into",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="A folder that is new or empty.",
@@ -47,18 +63,22 @@ written by drkit init. Owners and setuid bits come back with --as-root.
 @click.option("--snapshot", "snapshot", metavar="ID", help="This one; drkit list shows them.")
 @click.option("--as-root", is_flag=True, help="Owners, setuid bits and all attributes, too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--verify", is_flag=True, help="Try it in a scratch folder, and measure it.")
+@for_clusters
 @reading
 @wired
 def command(
     world: World,
     name: str | None,
     paths: tuple[str, ...],
-    into: Path,
+    into: Path | None,
     at: str | None,
     snapshot: str | None,
     as_root: bool,
     dry_run: bool,
+    verify: bool,
     asked: Asked,
+    clusters: ForClusters,
 ) -> int:
     """Write a snapshot into a new folder.
 
@@ -67,13 +87,24 @@ def command(
     from drkit.operations import restore
     from drkit.operations.reading import find_domain
 
+    if clusters.rearm is not None:
+        if name is not None or into is not None or verify:
+            raise UsageError("--rearm DIR stands alone")
+        rearm(world, clusters.rearm)
+        return Exit.FINE
+    if verify:
+        refused = into is not None or bool(paths) or as_root or dry_run or clusters.given
+        return run(world, name, asked, Choice(at=at, snapshot=snapshot, refused=refused))
+    if into is None:
+        raise UsageError("into which folder? --into DIR", hint="or --verify: only try it")
     restore.check_target(into)
     if as_root and os.geteuid() != 0:
         raise UsageError("--as-root gives files away to their owners: only root may do that")
     names = () if name is None else (name,)
     found = looked_at(world, names, asked)
     seen = find_domain(found.seen, None)
-    restore.check_apart(into, own_folders((seen.domain.repository.store.url,)))
+    for place in (into, *clusters.tablespaces.values()):
+        restore.check_apart(place, own_folders((seen.domain.repository.store.url,)))
     plan = restore.RestorePlan(
         seen=seen,
         snapshot=_chosen(world, seen, at, snapshot),
@@ -81,9 +112,18 @@ def command(
         into=into,
         paths=paths,
         as_root=as_root,
+        tablespaces=clusters.tablespaces,
+        prepare_only=clusters.prepare_only,
     )
+    restore.check_kind(plan)
     if not found.identities:
         raise _no_identity(plan.snapshot)
+    return _carried_out(world, plan, dry_run=dry_run)
+
+
+def _carried_out(world: World, plan: "RestorePlan", *, dry_run: bool) -> int:
+    from drkit.operations import restore
+
     begun = world.system.monotonic()
     doubts = _doubts(world, plan)
     if dry_run:
@@ -93,10 +133,12 @@ def command(
         return Exit.FINE
     if doubts:
         agreed(world.out, "Restore it nevertheless?", yes=world.yes, doubts=doubts)
-    restore.restore(plan, world.system)
+    ready = restore.restore(plan, world.system)
     seconds = world.system.monotonic() - begun
-    _say_done(world.out, plan, seconds)
-    world.out.document(_document(plan, doubts) | {"dry_run": False, "seconds": round(seconds, 3)})
+    _say_done(world.out, plan, seconds, ready)
+    document = _document(plan, doubts) | {"dry_run": False, "seconds": round(seconds, 3)}
+    cluster = {} if ready is None else {"cluster": ready_document(ready)}
+    world.out.document(document | cluster)
     return Exit.FINE
 
 
@@ -160,15 +202,23 @@ def _say_preview(out: Output, plan: "RestorePlan", preview: "Preview") -> None:
 
     out.line(f"would write {preview.entries:,} entries, {size_in_words(preview.bytes)}")
     out.line(f"into {plan.into}, which has {size_in_words(preview.free)} free")
-    if preview.bytes > preview.free:
+    if preview.cluster is not None:
+        say_preview(out, preview.cluster)
+    elif preview.bytes > preview.free:
         out.warn("that is more than there is room for (holes and doubles not counted)")
 
 
 def _preview_document(preview: "Preview") -> dict[str, object]:
-    return {"entries": preview.entries, "bytes": preview.bytes, "free_bytes": preview.free}
+    found: dict[str, object] = {
+        "entries": preview.entries,
+        "bytes": preview.bytes,
+        "free_bytes": preview.free,
+    }
+    cluster = preview.cluster
+    return found if cluster is None else found | {"cluster": preview_document(cluster)}
 
 
-def _say_done(out: Output, plan: "RestorePlan", seconds: float) -> None:
+def _say_done(out: Output, plan: "RestorePlan", seconds: float, ready: "Ready | None") -> None:
     from drkit.model.units import roughly, size_in_words
 
     took = roughly(timedelta(seconds=round(seconds))) if seconds >= 1 else "under 1 s"
@@ -179,6 +229,8 @@ def _say_done(out: Output, plan: "RestorePlan", seconds: float) -> None:
         else f"{count(facts.files, 'files')}, {size_in_words(facts.bytes)}"
     )
     out.line(f"restored into {plan.into}: {what}, in {took}")
+    if ready is not None:
+        say_ready(out, ready, plan.into)
     if facts.damaged:
         out.warn("this backup was not complete when it was taken: drkit show names what is missing")
 

@@ -110,7 +110,10 @@ def _at(world: World, policy: "Policy", repository: "Repository", how: _How) -> 
         None
         if key is None
         else scrub.Witness(
-            signer=key, state=folder, subject=f"{policy.name}/files", rules=policy.retention
+            signer=key,
+            state=folder,
+            subject=f"{policy.name}/{policy.source.part}",
+            rules=policy.retention,
         )
     )
     mended_by = policy.name if policy.repository.copies else ""

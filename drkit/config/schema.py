@@ -266,7 +266,7 @@ _SCRATCH = Section(
             name="memory",
             shape=Word(
                 says="a size: 256 MiB",
-                parse=words.some(units.size),
+                parse=words.memory,
                 show=lambda count: units.size_in_words(int(str(count))),
                 pattern=units.SIZE_PATTERN,
             ),

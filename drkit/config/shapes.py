@@ -27,6 +27,7 @@ class Word:
     show: Callable[[object], str] = str  # the reverse, for documents
     pattern: str | None = None  # for editors
     choices: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()  # choices that are planned, not in this version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +136,9 @@ def _number(shape: Number, node: Scalar, where: str, reading: Reading) -> object
 
 
 def _word(shape: Word, node: Scalar, where: str, reading: Reading) -> object:
+    if node.text in shape.later:
+        problem = f"{quoted(node.text)} is not in this version of drkit yet"
+        return reading.tell(node.line, where, problem)
     if shape.choices and node.text not in shape.choices:
         near = difflib.get_close_matches(node.text, shape.choices, n=1)
         more = f" (did you mean {near[0]}?)" if near else ""

@@ -53,12 +53,12 @@ _POSTGRES = Section(
         ),
         Key(
             name="method",
-            shape=Word(says="physical", choices=("physical",)),
+            shape=Word(says="physical", choices=("physical",), later=("logical", "both")),
             says="the whole cluster, by the server's own replication protocol",
         ),
         Key(
             name="wal",
-            shape=Word(says="none", choices=("none",)),
+            shape=Word(says="none", choices=("none",), later=("stream", "archive")),
             says="none: each backup carries the WAL it needs, and no more",
         ),
         Key(

@@ -93,25 +93,40 @@ def show_duration(value: object) -> str:
     return units.in_words(value) if isinstance(value, timedelta) else str(value)
 
 
+_SECRETS = (
+    "password",
+    "sslpassword",
+    "oauth_client_secret",
+    "scram_client_key",
+    "scram_server_key",
+)
+
+
 def dsn(text: str) -> str:
     """As libpq reads it: it knows its own words best."""
     from psycopg import OperationalError  # noqa: PLC0415  only who has such a policy waits for it
     from psycopg.pq import Conninfo  # noqa: PLC0415
 
+    write = "write it like service=shop or postgresql://host/db"
     try:
-        options = {o.keyword: o.val for o in Conninfo.parse(text.encode()) if o.val is not None}
+        parsed = Conninfo.parse(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"not UTF-8: {write}") from None
     except OperationalError as error:
         said = str(error).strip()
-        if "@" in text:  # the message may repeat the password
+        if "@" in text or any(name in text for name in _SECRETS):  # its words may repeat them
             said = "not a connection string"
-        raise ValueError(f"{said}: write it like service=shop or postgresql://host/db") from None
-    for key in (b"password", b"sslpassword"):
+        raise ValueError(f"{said}: {write}") from None
+    options = {o.keyword.decode() for o in parsed if o.val is not None}
+    if not options:
+        raise ValueError(f"says nothing: {write}")
+    for key in _SECRETS:
         if key in options:
             raise ValueError(
-                f"a {key.decode()} stands in dsn: take it out of the file, "
+                f"a {key} stands in dsn: take it out of the file, "
                 "and put it into ~/.pgpass or a service file"
             )
-    if b"replication" in options:
+    if "replication" in options:
         raise ValueError("replication= in dsn: drkit sets it itself where it is needed")
     return text
 
@@ -120,6 +135,13 @@ def max_rate(text: str) -> int:
     value = units.rate(text)
     if not 32 << 10 <= value <= 1 << 30:
         raise ValueError(f"{text[:40]!r} is not within 32 KiB/s and 1 GiB/s, which the server asks")
+    return value
+
+
+def memory(text: str) -> int:
+    value = units.size(text)
+    if not 16 << 20 <= value <= 1 << 40:
+        raise ValueError(f"{text[:40]!r} is not within 16 MiB and 1 TiB")
     return value
 
 

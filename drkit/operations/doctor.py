@@ -29,7 +29,15 @@ def examine(plan: DoctorPlan, system: System) -> list[Checked]:
         ("schedule", Exit.CONFIGURATION, lambda: _installed(system)),
     ]
     found = [one for what, code, ask in here for one in asked(what, code, ask)]
-    return [*found, *examine_stores(plan, system)]
+    return [*found, *_server(plan, system), *examine_stores(plan, system)]
+
+
+def _server(plan: DoctorPlan, system: System) -> list[Checked]:
+    if plan.policy.source.postgres is None:
+        return []
+    from drkit.operations.doctor_postgres import examine_server  # noqa: PLC0415  loads libpq
+
+    return examine_server(plan, system)
 
 
 # --- this machine

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from drkit.config import load_policy, parse_policy, policy_schema
+from drkit.config import load_policy, parse_policy, policy_schema, words
 from drkit.crypto.recipients import Identity, Recipient
 from drkit.crypto.sign import SignerKey
 from drkit.errors import ConfigError, UsageError
@@ -30,7 +30,8 @@ KEEP = timedelta(days=30)  # as the policy will say
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitPlan:
     name: str
-    root: Path  # the folder to protect
+    root: Path | None = None  # the folder to protect
+    dsn: str | None = None  # or the server
     store: str  # its URL, as the policy says it
     policies: Path  # the folder for the policy
     state: Path
@@ -77,12 +78,10 @@ def existing(plan: InitPlan) -> Policy | None:
 
 def check(plan: InitPlan, stores: tuple[Path, ...] = ()) -> None:
     """All that can be known to be wrong before anything is made."""
-    if not plan.root.is_dir():
-        raise UsageError(f"{plan.root} is no folder", hint="the folder to protect: --files DIR")
-    if any(folder.exists() and folder.samefile(plan.root) for folder in stores):
-        raise UsageError(
-            f"{plan.root} would be its own store", hint="--store DIR: best on another disk"
-        )
+    if plan.root is not None:
+        _check_root(plan.root, stores)
+    if plan.dsn is not None:
+        _check_dsn(plan.dsn)
     if len(plan.recipients) == 1 and not plan.single_recipient:
         raise UsageError(
             "one recipient alone: when its key is lost, so is every backup",
@@ -92,15 +91,29 @@ def check(plan: InitPlan, stores: tuple[Path, ...] = ()) -> None:
         _check_text(plan)
 
 
-def _check_text(plan: InitPlan) -> None:
-    """With keys that belong to nobody: the policy that will be written can be read."""
+def _check_root(root: Path, stores: tuple[Path, ...]) -> None:
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder", hint="the folder to protect: --files DIR")
+    if any(folder.exists() and folder.samefile(root) for folder in stores):
+        raise UsageError(f"{root} would be its own store", hint="--store DIR: best on another disk")
     try:
-        str(plan.root).encode()
+        str(root).encode()
     except UnicodeEncodeError:
         raise UsageError(
-            f"{str(plan.root)!r} is not UTF-8: a policy can't hold it",
+            f"{str(root)!r} is not UTF-8: a policy can't hold it",
             hint="protect the folder above it, with include patterns",
         ) from None
+
+
+def _check_dsn(text: str) -> None:
+    try:
+        words.dsn(text)
+    except ValueError as error:
+        raise UsageError(f"--postgres: {error}", hint="docs/postgres.md shows both") from None
+
+
+def _check_text(plan: InitPlan) -> None:
+    """With keys that belong to nobody: the policy that will be written can be read."""
     text = policy_text(plan, _NOBODY[: 1 if plan.single_recipient else 2], "ed25519:" + "0" * 64)
     parse_policy(text.encode(), str(plan.policy_path), "UTC")
 
@@ -194,14 +207,22 @@ def policy_text(plan: InitPlan, recipients: tuple[Recipient, ...], signer: str) 
     )
     return _TEMPLATE.format(
         name=_quoted(plan.name),
-        root=_quoted(str(plan.root)),
+        source=_source(plan),
         store=_quoted(plan.store),
         recipients=listed,
         single="\n  single_recipient: true" if len(recipients) == 1 else "",
         copies=_copies(plan.copies),
         lock=f"\n  lock: {plan.lock}" if plan.lock else "",
         signer=signer,
+        full="weekly sat 02:00" if plan.dsn is None else "daily 02:00",
+        objectives="" if plan.dsn is None else _OBJECTIVES,
     )
+
+
+def _source(plan: InitPlan) -> str:
+    if plan.dsn is not None:
+        return _SERVER.format(dsn=_quoted(plan.dsn))
+    return _TREE.format(root=_quoted(str(plan.root)))
 
 
 def _copies(urls: tuple[str, ...]) -> str:
@@ -212,9 +233,29 @@ def _copies(urls: tuple[str, ...]) -> str:
 def _quoted(text: str) -> str:
     """As a JSON string, which YAML reads too, where it is more than plain words."""
     plain = text.isascii() and all(c.isalnum() or c in "/._-" for c in text)
-    return text if plain and text[0] in "/abcdefghijklmnopqrstuvwxyz" else json.dumps(text)
+    if plain and text[0] in "/abcdefghijklmnopqrstuvwxyz":
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
+_TREE = """\
+  files:
+    root: {root}
+    # exclude: ["*.tmp", /cache/]    # patterns as in .gitignore
+    # unreadable: warn               # what can't be read no longer fails the backup (exit 8)
+"""
+_SERVER = """\
+  postgres:
+    dsn: {dsn}
+    # A password stands in ~/.pgpass or a service file of the user who runs drkit, never here.
+    # max_rate: 100 MB/s             # how fast the server may send a backup
+    # incremental: stream            # auto: the server tells what changed, where it can (17 on)
+"""
+_OBJECTIVES = """
+objectives:                          # what you promise; a restore that takes longer is exit 9
+  rpo: 24h
+  rto: 4h
+"""
 _TEMPLATE = """\
 # yaml-language-server: $schema=./policy.schema.json
 # Written by drkit init; yours to change. drkit doctor looks at it, docs/policy.md has all keys.
@@ -222,11 +263,7 @@ version: 1
 name: {name}
 
 source:
-  files:
-    root: {root}
-    # exclude: ["*.tmp", /cache/]    # patterns as in .gitignore
-    # unreadable: warn               # what can't be read no longer fails the backup (exit 8)
-
+{source}
 repository:
   store: {store}{copies}
   # bandwidth: 80 MB/s
@@ -242,7 +279,7 @@ encryption:
     verifiers: ["{signer}"]
 
 schedule:                            # what `drkit backup` finds due, whenever cron calls it
-  full: weekly sat 02:00
+  full: {full}
   incremental: hourly
   scrub: weekly sun 05:00
   forget: daily 06:00
@@ -252,4 +289,4 @@ retention:
   weekly: 8
   monthly: 12
   yearly: 3{lock}
-"""
+{objectives}"""

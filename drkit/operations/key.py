@@ -89,7 +89,7 @@ def key_sheet(policy: Policy, repository: Repository, folder: Path) -> KeySheet:
         policy=policy.name,
         store=policy.repository.store,
         repository=repository.id,
-        domain=domain_id(repository.id, policy.domain_name, "files"),
+        domain=domain_id(repository.id, policy.domain_name, policy.source.part),
         recipients=policy.encryption.recipients,
         signers=tuple(
             (role, signer_text(key), own is not None and own.public == key)

@@ -1,7 +1,8 @@
 """A snapshot back on disk: into a folder of its own, after saying how old it is."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,15 @@ from drkit.model.snapshot import Snapshot
 from drkit.model.units import roughly
 from drkit.operations import state
 from drkit.operations.reading import Seen, opened, policy_of
+from drkit.operations.restore_postgres import (
+    ClusterPlan,
+    ClusterPreview,
+    Ready,
+    preview_cluster,
+    restore_cluster,
+)
+from drkit.postgres.leftovers import MARKER
+from drkit.postgres.shape import KIND, refuse_paths
 from drkit.repository.manifest import Head
 from drkit.source import Target
 from drkit.system import System
@@ -29,10 +39,26 @@ class RestorePlan:
     into: Path
     paths: tuple[str, ...] = ()  # as a person typed them
     as_root: bool = False
+    tablespaces: Mapping[str, Path] = field(default_factory=dict)  # of a cluster: original → where
+    prepare_only: bool = False  # of a cluster: never started here
 
     @property
     def text_paths(self) -> tuple[str, ...]:
         return tuple(text(path) for path in self.paths)
+
+    @property
+    def cluster(self) -> ClusterPlan | None:
+        """None: it is a snapshot of files."""
+        if self.snapshot.facts.kind != KIND:
+            return None
+        return ClusterPlan(
+            seen=self.seen,
+            snapshot=self.snapshot,
+            identities=self.identities,
+            into=self.into.absolute(),  # servers stand in other folders
+            tablespaces=self.tablespaces,
+            prepare_only=self.prepare_only,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +67,7 @@ class Preview:
     entries: int
     bytes: int
     free: int
+    cluster: ClusterPreview | None = None
 
 
 def check_target(into: Path) -> None:
@@ -55,6 +82,12 @@ def check_target(into: Path) -> None:
         with os.scandir(into) as found:
             if next(found, None) is None:
                 return
+    if (into / "PG_VERSION").exists():
+        runs = ", and its server runs" if (into / "postmaster.pid").exists() else ""
+        raise UsageError(
+            f"{into} is the data folder of a cluster{runs}: nothing is restored over it",
+            hint=f"restore into a new folder, like {into}-restored",
+        )
     raise UsageError(
         f"{into} is not empty: a restore is never mixed with what is there",
         hint=f"restore into a new folder, like {into}-restored, and move it when it is right",
@@ -98,14 +131,30 @@ def _allowed(policy: Policy | None) -> timedelta | None:
     return min(schedule.longest_interval(rule) for rule in rules) + timedelta(hours=1)
 
 
+def check_kind(plan: RestorePlan) -> None:
+    """What is asked must fit what was backed up."""
+    if plan.cluster is not None:
+        refuse_paths(plan.paths)
+        if plan.as_root:
+            raise UsageError(
+                "--as-root is for files: a cluster's folder belongs to who runs its server",
+                hint="leave it away",
+            )
+    elif plan.tablespaces or plan.prepare_only:
+        word = "--tablespace" if plan.tablespaces else "--prepare-only"
+        raise UsageError(f"{word} is for PostgreSQL: this snapshot holds files")
+
+
 def preview(plan: RestorePlan, system: System) -> Preview:
+    check_kind(plan)
+    cluster = None if plan.cluster is None else preview_cluster(plan.cluster, system)
     with opened(plan.seen.domain, plan.snapshot, plan.identities, system) as reader:
         head = reader.lines().head
         entries = size = 0
         for entry in selected(reader, plan.text_paths, plan.snapshot.facts.label):
             entries += 1
             size += entry.size
-    return Preview(head=head, entries=entries, bytes=size, free=_free(plan.into))
+    return Preview(head=head, entries=entries, bytes=size, free=_free(plan.into), cluster=cluster)
 
 
 def _free(into: Path) -> int:
@@ -122,19 +171,28 @@ def policy_then(plan: RestorePlan, system: System) -> Policy | None:
         return policy_of(reader.lines().head)
 
 
-def restore(plan: RestorePlan, system: System) -> None:
+def restore(plan: RestorePlan, system: System) -> Ready | None:
+    """What a cluster became; of files there is nothing more to say."""
+    check_kind(plan)
     check_target(plan.into)
     made = not plan.into.exists()
-    source = FilesSource(FilesPlan(root=plan.into), system)
-    target = Target(into=plan.into, paths=plan.text_paths, as_root=plan.as_root)
     try:
-        with opened(plan.seen.domain, plan.snapshot, plan.identities, system) as reader:
-            with state.disk("make", plan.into):
-                plan.into.mkdir(mode=0o700, parents=True, exist_ok=True)
-            source.restore(plan.snapshot, reader, target)
+        if plan.cluster is not None:
+            return restore_cluster(plan.cluster, system)
+        _restore_files(plan, system)
+        return None
     except BaseException as error:
         error.add_note(left_in(plan.into, made=made))
         raise
+
+
+def _restore_files(plan: RestorePlan, system: System) -> None:
+    source = FilesSource(FilesPlan(root=plan.into), system)
+    target = Target(into=plan.into, paths=plan.text_paths, as_root=plan.as_root)
+    with opened(plan.seen.domain, plan.snapshot, plan.identities, system) as reader:
+        with state.disk("make", plan.into):
+            plan.into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source.restore(plan.snapshot, reader, target)
 
 
 def left_in(into: Path, *, made: bool) -> str:
@@ -150,4 +208,6 @@ def left_in(into: Path, *, made: bool) -> str:
         return f"{into}: what it holds now can't be seen: {error.strerror}"
     if empty:
         return f"nothing was written to {into}"
+    if (into / MARKER).exists():
+        return f"{into} is not complete, or not proven: its {MARKER} says so to everybody"
     return f"{into} holds a part of the snapshot and is not complete"

@@ -1,17 +1,15 @@
 """drkit init: what it makes, what it leaves alone, and what it says."""
 
 import os
-import pty
 import stat
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from drkit.config import load_policy
 from drkit.crypto.recipients import new_identity
-from tests.fixtures.command import DRKIT, Site
+from tests.fixtures.command import Site
+from tests.fixtures.terminal import talk
 
 
 def mode(path: Path) -> int:
@@ -144,6 +142,7 @@ def test_on_a_terminal_it_asks_and_prints_the_keys_once(bare: Site) -> None:
         bare,
         ["init"],
         ["policy [shop]:", "\n"],
+        ["folder, postgres) [folder]:", "\n"],
         ["to protect:", f"{bare.data}\n"],
         ["another disk):", f"{bare.store}\n"],
         ["[y/N]:", "y\n"],
@@ -161,32 +160,3 @@ def test_keys_that_nobody_kept_protect_nothing(bare: Site) -> None:
     where = ["--files", str(bare.data), "--store", str(bare.store)]
     talk(bare, ["init", "shop", *where], ["[y/N]:", "n\n"], code=130)
     assert not bare.policy.exists()
-
-
-def talk(site: Site, words: list[str], *turns: list[str], code: int = 0) -> str:
-    """A conversation on a terminal: wait for words, answer."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [DRKIT, *words],
-        cwd=site.home,
-        env=site.environment() | {"TERM": "xterm"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        said, at, end = "", 0, time.monotonic() + 20
-        for wanted, answer in turns:
-            while (found := said.find(wanted, at)) < 0:
-                assert time.monotonic() < end, said
-                said += os.read(ours, 4096).decode()
-            at = found + len(wanted)
-            os.write(ours, answer.encode())
-        try:
-            while more := os.read(ours, 4096).decode():
-                said += more
-        except OSError:  # Linux's end of a terminal
-            pass
-        os.close(ours)
-        assert process.wait(20) == code, said
-    return said

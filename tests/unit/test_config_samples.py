@@ -27,7 +27,8 @@ def schema() -> Draft202012Validator:
 
 
 def test_there_are_samples() -> None:
-    assert {"files.yaml", "minimal.yaml"} <= {path.name for path in SAMPLES}
+    named = {"files", "minimal", "postgres-local", "postgres-gcs", "postgres-s3-compliance"}
+    assert named <= {path.stem for path in SAMPLES}
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
@@ -67,12 +68,13 @@ def keys_of(schema: dict[str, object], path: str = "") -> dict[str, dict[str, ob
     return found
 
 
-def test_each_key_is_documented_and_in_the_complete_sample() -> None:
+def test_each_key_is_documented_and_in_a_complete_sample() -> None:
     keys = keys_of(json.loads(policy_schema()))
     sections = dict(
         part.split("\n", 1) for part in policy_markdown().split("\n## ") if "\n" in part
     )
-    sample = (ROOT / "policies" / "files.yaml").read_text()
+    complete = ("files.yaml", "postgres-local.yaml")
+    sample = "".join((ROOT / "policies" / name).read_text() for name in complete)
     for path in keys:
         section, _, name = path.rpartition(".")
         assert f"| `{name}` |" in sections[f"`{section}`" if section else "The file"]
@@ -88,4 +90,7 @@ def test_defaults_in_the_schema_are_those_of_the_model() -> None:
     assert keys["source.files.xattrs"]["default"] is True
     assert keys["retention.patience"]["default"] == "1 day"
     assert keys["retention.weekly"]["default"] == 0
+    assert keys["source.postgres.incremental"]["default"] == "auto"
+    assert keys["verify.scratch.memory"]["default"] == "256 MiB"
+    assert "default" not in keys["source.postgres.max_rate"]
     assert "default" not in keys["retention.keep"]

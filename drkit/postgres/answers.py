@@ -1,0 +1,45 @@
+"""What checks of a cluster share: where to ask, and how to answer without naming names."""
+
+from collections.abc import Mapping
+
+from drkit.check import Asked
+from drkit.errors import PostgresError
+from drkit.model.drill import Answer
+
+
+def home(asked: Asked) -> str:
+    """A database to ask from; `postgres` may have been dropped."""
+    for name in ("postgres", "template1"):
+        try:
+            asked.query("select 1", name)
+        except PostgresError:
+            continue
+        return name
+    return "postgres"
+
+
+def connectable(asked: Asked) -> list[str]:
+    sql = "select datname from pg_database where datallowconn order by datname"
+    return [row[0] or "" for row in asked.query(sql, home(asked))]
+
+
+def yes(
+    what: str, message: str, figures: Mapping[str, int] | None = None, names: tuple[str, ...] = ()
+) -> Answer:
+    return Answer(level="pass", what=what, message=message, figures=figures or {}, names=names)
+
+
+def no(
+    what: str, message: str, figures: Mapping[str, int] | None = None, names: tuple[str, ...] = ()
+) -> Answer:
+    return Answer(level="fail", what=what, message=message, figures=figures or {}, names=names)
+
+
+def silent(what: str, message: str) -> Answer:
+    return Answer(level="fail", what=what, message=message, ran=False)
+
+
+def refused(what: str, message: str, error: PostgresError) -> Answer:
+    """The server's own words may hold names: a person sees them, evidence has the SQLSTATE."""
+    state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
+    return no(what, f"{message}{state}", names=(error.message,))

@@ -1,6 +1,7 @@
 """How each tool is told to back up and restore the same cluster: encrypted, zstd."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -105,7 +106,7 @@ def _backrest_init(extra: str) -> Callable[[Place], None]:
             f"[global]\nrepo1-path={place.store}\nrepo1-cipher-type=aes-256-cbc\n"
             "repo1-cipher-pass=benchmark\ncompress-type=zst\ncompress-level=3\nprocess-max=2\n"
             "start-fast=y\narchive-check=n\nlog-level-console=warn\nlog-level-file=off\n"
-            f"lock-path={place.home}/lock\nspool-path={place.home}/spool\n{extra}"
+            f"lock-path={place.home}/lock\nspool-path={place.home}/spool\n{extra}{_as_root()}"
             f"[bench]\npg1-path={place.server.data}\npg1-socket-path={place.server.folder}\n"
             f"pg1-user=postgres\n"
         )
@@ -127,10 +128,18 @@ def _backrest_restore(place: Place) -> Argv:
     return _backrest(place, f"--pg1-path={place.target}", "--type=none", "restore")
 
 
-def has_block() -> bool:
+def _is_from(*version: int) -> bool:
     said = subprocess.run((PGBACKREST, "version"), capture_output=True, text=True, check=False)
-    numbers = said.stdout.split()[-1].split(".") if said.stdout else ["0"]
-    return [int(n) for n in numbers if n.isdigit()] >= [2, 46]
+    numbers = re.findall(r"\d+", said.stdout)
+    return tuple(map(int, numbers[:2])) >= version
+
+
+def has_block() -> bool:
+    return _is_from(2, 46)
+
+
+def _as_root() -> str:
+    return "allow-root=y\n" if not os.geteuid() and _is_from(2, 60) else ""
 
 
 # --- the server's own: tar, zstd, openssl

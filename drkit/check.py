@@ -14,8 +14,9 @@ Row = tuple[str | None, ...]
 class Asked(Protocol):
     """A server that runs on the copy."""
 
-    def query(self, sql: str, database: str = "postgres") -> list[Row]:
-        """The rows of the last statement; PostgresError when it refuses."""
+    def query(self, sql: str, database: str | None = None) -> list[Row]:
+        """The rows of the last statement; PostgresError when it refuses. None: a database that is
+        there; `postgres` may have been dropped, and `template1` be closed."""
 
     def log_lines(self) -> list[str]:
         """All it has said since it was first started on the copy."""

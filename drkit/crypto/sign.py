@@ -126,10 +126,12 @@ def _check(value: object, depth: int) -> None:
     """A TypeError here is a bug of the caller, never a person's mistake."""
     if depth > _DEPTH:
         raise TypeError("canonical JSON nests too deep")
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) and key.isascii() for key in value):
-            raise TypeError("canonical JSON has ASCII keys here")
-        for inner in value.values():
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, dict | Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise TypeError("canonical JSON has ASCII keys here")
             _check(inner, depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
@@ -137,5 +139,5 @@ def _check(value: object, depth: int) -> None:
     elif isinstance(value, int):
         if not -_EXACT <= value <= _EXACT:
             raise TypeError("an integer is too large for canonical JSON")
-    elif value is not None and not isinstance(value, str):
+    else:
         raise TypeError(f"canonical JSON has no {type(value).__name__} here")

@@ -59,7 +59,7 @@ class Repository:
     compression: int = 3  # zstd's level
     bandwidth: int | None = None  # bytes a second
     connections: int | None = None
-    verify: Verify = "all"
+    verify: Verify = "sampled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_
 from drkit.operations.reading import strange, with_memory
 from drkit.operations.sources import opened_source
 from drkit.repository.base import Done, SessionPlan
-from drkit.repository.history import read_history
+from drkit.repository.history import read_commits
 from drkit.repository.repository import Repository, domain_id
 from drkit.repository.session import back_up
 from drkit.repository.signed import Origin
@@ -81,7 +81,7 @@ def run(plan: BackupPlan, system: System) -> Backup:
     folder = state.prepare_domain(plan.state, domain)
     with state.locked(folder, policy.name):
         plan = replace(plan, repository=with_memory(plan.repository, folder))
-        history = read_history(plan.repository, domain, policy.encryption.signers)
+        history = read_commits(plan.repository, domain, policy.encryption.signers)
         snapshots = history.snapshots
         due = _due(plan, snapshots, system)
         odd = () if due.warning is None else (_clock(due.warning),)

@@ -20,7 +20,7 @@ from drkit.repository.base import known_heads, note_heads
 from drkit.repository.copies.copier import copy_domain
 from drkit.repository.copies.evidence import copy_evidence
 from drkit.repository.copies.plan import CopyDone, CopyPlan, Until
-from drkit.repository.history import Heads, domains, missing, read_history
+from drkit.repository.history import Heads, domains, missing, read_commits
 from drkit.repository.repository import Repository, domain_id, join, open_repository
 from drkit.repository.signed import Open
 from drkit.stores import folder_of, plain_url
@@ -145,7 +145,7 @@ def _tried(job: CopyJob, target: CopyTo, system: System) -> Copied:
                 hint=gone_hint(job.name, target.url),
             )
         there = joined(store, job.source, job.rules, system, known=known)
-        before = read_history(job.source, job.domain, job.pins).heads()
+        before = read_commits(job.source, job.domain, job.pins).heads()
         done, held = _looked_at(job, there, copy_one(job, there, system))
         trouble = _trouble(done)
         if trouble is None and done.complete:
@@ -213,7 +213,7 @@ def until(rules: Rules, system: System) -> Until:
 def _looked_at(job: CopyJob, there: Repository, done: CopyDone) -> tuple[CopyDone, Heads]:
     """What is odd at the copy itself, and its heads now."""
     folder = _memory(job, there)
-    history = read_history(with_memory(there, folder), job.domain, job.pins)
+    history = read_commits(with_memory(there, folder), job.domain, job.pins)
     found = history.tampered()
     if folder is not None:
         found += missing(history, known_heads(folder))

@@ -17,7 +17,7 @@ from drkit.model.snapshot import Snapshot
 from drkit.model.units import duration
 from drkit.operations.state import known_repository, memory_folder
 from drkit.repository.base import known_heads
-from drkit.repository.history import History, domains, missing, read_history
+from drkit.repository.history import History, domains, missing, read_commits
 from drkit.repository.manifest import Head
 from drkit.repository.reader import SnapshotReader
 from drkit.repository.repository import Repository, domain_id
@@ -91,7 +91,7 @@ def strange(repository: Repository, policy: Policy, state: Path) -> Finding | No
 
 def look(domain: Domain) -> Seen:
     """The history with everything odd about it, this machine's own memory included."""
-    history = read_history(with_memory(domain.repository, domain.state), domain.id, domain.pins)
+    history = read_commits(with_memory(domain.repository, domain.state), domain.id, domain.pins)
     findings = [*([domain.odd] if domain.odd else []), *history.findings]
     if domain.state is not None:
         findings += missing(history, known_heads(domain.state))

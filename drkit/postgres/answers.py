@@ -1,4 +1,4 @@
-"""What checks of a cluster share: where to ask, and how to answer without naming names."""
+"""What checks of a cluster share: which databases can be asked, and how to answer without naming names."""
 
 from collections.abc import Mapping
 
@@ -7,20 +7,9 @@ from drkit.errors import PostgresError
 from drkit.model.drill import Answer
 
 
-def home(asked: Asked) -> str:
-    """A database to ask from; `postgres` may have been dropped."""
-    for name in ("postgres", "template1"):
-        try:
-            asked.query("select 1", name)
-        except PostgresError:
-            continue
-        return name
-    return "postgres"
-
-
 def connectable(asked: Asked) -> list[str]:
     sql = "select datname from pg_database where datallowconn order by datname"
-    return [row[0] or "" for row in asked.query(sql, home(asked))]
+    return [row[0] or "" for row in asked.query(sql)]
 
 
 def yes(

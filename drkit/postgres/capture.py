@@ -60,10 +60,10 @@ class _Taken:
 def capture(task: Task, sql: Wire, save: Save, system: System) -> Facts:
     plan = task.plan
     meter = Meter(system, plan.task)
-    save.recorded = record(sql, lambda name: connect(to_database(plan.dsn, name), system))
+    save.recorded = record(sql, lambda name: _connected(plan, system, name))
     with ExitStack() as held:
-        base = held.enter_context(connect(plan.dsn, system, replication=True))
-        side = held.enter_context(connect(plan.dsn, system, replication=True))
+        base = held.enter_context(_connected(plan, system))
+        side = held.enter_context(_connected(plan, system))
         wal = WalCarry(side, save, task.server.segment_size, system)
         slot = reserve(side, system)
         begun = basebackup.begin(base, _wanted(task), plan.checkpoint_wait)
@@ -87,6 +87,14 @@ def capture(task: Task, sql: Wire, save: Save, system: System) -> Facts:
         meter.warn(note)
     meter.end()
     return facts
+
+
+def _connected(plan: PhysicalPlan, system: System, database: str | None = None) -> Wire:
+    """To that database, or for replication."""
+    dsn = plan.dsn if database is None else to_database(plan.dsn, database)
+    wire = connect(dsn, system, replication=database is None)
+    wire.patience = plan.answer
+    return wire
 
 
 def _wanted(task: Task) -> Wanted:

@@ -9,7 +9,7 @@ from drkit.errors import PostgresError
 from drkit.model.drill import Answer
 from drkit.model.finding import Finding
 from drkit.model.lsn import parse_lsn, show_lsn
-from drkit.postgres.answers import connectable, home, no, refused, silent, yes
+from drkit.postgres.answers import connectable, no, refused, silent, yes
 from drkit.postgres.rows import rows
 
 NOT_CHECKED = (
@@ -48,7 +48,7 @@ def recovered(restored: Restored) -> Answer:
         "then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end::text"
     )
     try:
-        (recovering, at), *_ = asked.query(sql, home(asked))
+        (recovering, at), *_ = asked.query(sql)
     except PostgresError as error:
         return refused(what, "the server does not say where it stands", error)
     if recovering != "false":
@@ -67,12 +67,11 @@ def writable(restored: Restored) -> Answer:
     """A row is written, found again and taken away."""
     what = "writable"
     asked = restored.asked
-    here = home(asked)
     try:
-        asked.query(_WRITE, here)
-        found = _one(asked.query(_READ, here))
-        asked.query(_TAKE_AWAY, here)
-        asked.query("checkpoint", here)
+        asked.query(_WRITE)
+        found = _one(asked.query(_READ))
+        asked.query(_TAKE_AWAY)
+        asked.query("checkpoint")
     except PostgresError as error:
         return refused(what, "a write was refused", error)
     if found != "42":
@@ -106,7 +105,7 @@ def databases(restored: Restored) -> Answer:
         return silent(what, "no databases were recorded with the backup")
     sql = "select datname, pg_encoding_to_char(encoding) from pg_database"
     try:
-        found = {str(row[0]): row[1] for row in restored.asked.query(sql, home(restored.asked))}
+        found = {str(row[0]): row[1] for row in restored.asked.query(sql)}
     except PostgresError as error:
         return refused(what, "the databases can't be listed", error)
     wanted = {str(one.get("name")): one.get("encoding") for one in noted}

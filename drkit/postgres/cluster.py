@@ -41,6 +41,7 @@ class ServerPlan:
     minimums: Mapping[str, int] = field(default_factory=dict)  # as recorded; pg_control's too
     libraries: tuple[str, ...] = ()  # shared_preload_libraries of the original
     superuser: str = "postgres"
+    home: str = "postgres"  # a database to ask from
     hba: str = _HBA
     user: str | None = None  # who runs it when drkit is root
     memory: int = 256 << 20
@@ -64,7 +65,7 @@ class Running:
 
     @property
     def dsn(self) -> str:
-        return self.to("postgres")
+        return self.to(self._plan.home)
 
     def to(self, database: str) -> str:
         """As its superuser."""
@@ -77,12 +78,12 @@ class Running:
         }
         return " ".join(f"{name}={_quoted(value)}" for name, value in words.items())
 
-    def query(self, sql: str, database: str = "postgres") -> list[tuple[str | None, ...]]:
+    def query(self, sql: str, database: str | None = None) -> list[tuple[str | None, ...]]:
         """The rows of the last statement; PostgresError when it refuses."""
         if self._process.poll() is not None:
             raise self.failed("ended while it was asked")
         try:
-            return self._connected(database).query(sql)
+            return self._connected(database or self._plan.home).query(sql)
         except PostgresError as error:
             self._disconnect()
             if not error.sqlstate or error.sqlstate.startswith("57P"):
@@ -138,7 +139,7 @@ class Running:
         return PostgresError(f"the server on {self.data} {how}: {said}", hint=hint)
 
     def _in_recovery(self) -> bool:
-        return self.query("select pg_catalog.pg_is_in_recovery()", "template1") != [("f",)]
+        return self.query("select pg_catalog.pg_is_in_recovery()") != [("f",)]
 
     def _gone(self, patience: float) -> None:
         until = self._system.monotonic() + patience
@@ -151,6 +152,7 @@ class Running:
         if self._wire is None or self._wire[0] != database:
             self._disconnect()
             self._wire = database, connect(self.to(database), self._system)
+            self._wire[1].patience = None  # to read every row of it takes as long as it takes
         return self._wire[1]
 
     def _disconnect(self) -> None:

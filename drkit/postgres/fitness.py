@@ -24,7 +24,7 @@ _WHOLE = """select datname from pg_database
 class Asked(Protocol):
     """A server that runs."""
 
-    def query(self, sql: str, database: str = "postgres") -> list[tuple[str | None, ...]]: ...
+    def query(self, sql: str, database: str | None = None) -> list[tuple[str | None, ...]]: ...
 
 
 def extensions(server: Asked) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def extensions(server: Asked) -> Iterator[Finding]:
 
 def collations(server: Asked) -> Iterator[Finding]:
     """Another libc or ICU sorts differently: indexes on text would miss rows."""
-    ((version,),) = server.query("show server_version_num", "template1")
+    ((version,),) = server.query("show server_version_num")
     differing = set(_names(server, _WHOLE)) if int(version or 0) >= 150000 else set()
     for database in _names(server, _DATABASES):
         ((count,),) = server.query(_COLLATIONS, database)
@@ -59,7 +59,7 @@ def collations(server: Asked) -> Iterator[Finding]:
         )
 
 
-def _names(server: Asked, sql: str, database: str = "template1") -> list[str]:
+def _names(server: Asked, sql: str, database: str | None = None) -> list[str]:
     return [name for (name,) in server.query(sql, database) if name]
 
 

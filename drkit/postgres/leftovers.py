@@ -21,8 +21,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Last in postgresql.auto.conf they beat everything but the command line. Commits would wait for
 # standbys that don't follow this copy, and subscriptions would take rows meant for the original.
+# The commands of a standby tidy up an archive; pid file and log may be the original's own.
 QUIET = {
     "archive_mode": "off",
+    "archive_cleanup_command": "",
+    "recovery_end_command": "",
+    "external_pid_file": "",
+    "log_directory": "log",
     "primary_conninfo": "",
     "primary_slot_name": "",
     "restore_command": "",

@@ -101,12 +101,24 @@ def summaries_cover(sql: Sql, parent: Position, until: int) -> str:
 def _covered(sql: Sql, parent: Position, until: int) -> tuple[str, int]:
     """What is missing, and where the last summary ends."""
     at = parent.lsn
-    for row in sql.query(_between(_SUMMARIES, parent, until)):
-        begin, end = (parse_lsn(text or "") for text in row)
+    rows = sql.query(_between(_SUMMARIES, parent, until))
+    found = [(parse_lsn(begin or ""), parse_lsn(end or "")) for begin, end in rows]
+    if found and found[0][0] < at and all(begin != at for begin, _ in found):
+        return _set_back(parent), at
+    for begin, end in found:
         if begin > at:
             return _missing(parent.timeline, at, begin), at
         at = max(at, end)
     return "" if at >= until else _missing(parent.timeline, at, until), at
+
+
+def _set_back(parent: Position) -> str:
+    """A summary ends at each checkpoint, so at the one with which that backup began. A server put
+    back to a state before it, by a snapshot of its machine, has written other WAL over there."""
+    return (
+        f"the server's WAL has no checkpoint at {show_lsn(parent.lsn)}, where the last backup "
+        "began: it was set back to an earlier state"
+    )
 
 
 def _missing(timeline: int, begin: int, end: int) -> str:

@@ -91,4 +91,5 @@ def no_native(server: ServerFacts) -> str:
 @contextmanager
 def opened(plan: PhysicalPlan, system: System) -> Iterator[PhysicalSource]:
     with connect(plan.dsn, system) as sql:
+        sql.patience = plan.answer
         yield PhysicalSource(plan, system, sql, look(sql))

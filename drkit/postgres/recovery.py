@@ -27,6 +27,10 @@ TARGET = {
     "recovery_target_action": "promote",
     "recovery_target_timeline": "current",
 }
+# A standby's backup may end with the very record that makes it consistent, and a server looks at
+# this target only when it reads one more. Without any it stops with FATAL as well, where the WAL
+# ends too early.
+_TO_THE_END = {"recovery_target": ""}
 _OTHER_TARGETS = ("lsn", "name", "time", "xid")
 _SIGNAL = "recovery.signal"
 _STEP = 0.02
@@ -67,7 +71,7 @@ def open_copy(plan: OpenPlan, system: System) -> Opened:
         _wait(running, plan.timeout, system)
         seconds = system.monotonic() - begun
         reached = _proven(running, laid)
-        running.query(_WRITE, "template1")
+        running.query(_WRITE)
         findings = (*extensions(running), *collations(running))
     control = read_control(laid.data)
     if control.state != "shut down":
@@ -94,7 +98,7 @@ def prepare_only(laid: Laid, said: tuple[str, ...]) -> tuple[Finding, ...]:
         place = leftovers.place_of(laid.data)
         # Before the one that counts: a server that meets another behind it refuses to start.
         others = {f"recovery_target_{name}": "" for name in _OTHER_TARGETS}
-        leftovers.add_block(place, _why(said), leftovers.QUIET | others | TARGET)
+        leftovers.add_block(place, _why(said), leftovers.QUIET | others | target(laid))
     return tuple(outside(laid.data))
 
 
@@ -106,6 +110,10 @@ def _why(said: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def target(laid: Laid) -> dict[str, str]:
+    return TARGET | (_TO_THE_END if laid.shape.standby else {})
+
+
 def _put_signal(laid: Laid) -> None:
     leftovers.Place(folder=laid.data, owner=laid.owner).write(_SIGNAL, "")
 
@@ -115,15 +123,25 @@ def server_plan(plan: OpenPlan) -> ServerPlan:
     return ServerPlan(
         data=laid.data,
         binaries=plan.binaries,
-        settings=TARGET,
+        settings=target(laid),
         minimums={k: v for k, v in _recorded_minimums(laid.recorded) if isinstance(v, int)},
         libraries=preloaded(laid.data, laid.recorded),
         superuser=str(laid.recorded.get("superuser") or "postgres"),
+        home=_home(laid.recorded),
         user=plan.user,
         kept=True,
         writable=True,
         timeout=plan.timeout,
     )
+
+
+def _home(recorded: Mapping[str, Any]) -> str:
+    """A database that lets in: `postgres` may have been dropped, `template1` be closed."""
+    listed = recorded.get("databases")
+    noted = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    names = [str(one.get("name")) for one in noted if one.get("allow")]
+    usual = [name for name in ("postgres", "template1") if name in names]
+    return next(iter((*usual, *names)), "template1")
 
 
 def _recorded_minimums(recorded: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
@@ -134,7 +152,7 @@ def _recorded_minimums(recorded: Mapping[str, Any]) -> Iterable[tuple[str, objec
 def _wait(running: Running, timeout: float, system: System) -> None:
     """It answers from consistency on; what counts is that recovery has ended."""
     until = system.monotonic() + timeout
-    while running.query("select pg_is_in_recovery()", "template1") != [("f",)]:
+    while running.query("select pg_is_in_recovery()") != [("f",)]:
         if system.monotonic() > until:
             raise PostgresError(f"the restored server was still in recovery after {timeout:.0f} s")
         system.sleep(_STEP)
@@ -147,7 +165,7 @@ def _proven(running: Running, laid: Laid) -> int:
         raise PostgresError(f"the restored server's log says: {bad[0]}")
     if not any(_REACHED in line for line in lines):
         raise PostgresError("the restored server's log doesn't say that it became consistent")
-    ((said,),) = running.query("select pg_last_wal_replay_lsn()", "template1")
+    ((said,),) = running.query("select pg_last_wal_replay_lsn()")
     reached = parse_lsn(said or "0/0")
     if laid.end_lsn is not None and reached < laid.end_lsn:
         raise Damaged(

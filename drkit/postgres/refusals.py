@@ -29,6 +29,10 @@ _NAME = "the host in `dsn:` has no address: look for a typing error, or ask the 
 _WAY = "is the host up, and its port open for this machine? try: psql with the same `dsn:`"
 _DOOR = "pg_hba.conf on the server says who may come in, and how; its log names the line it used"
 _TLS = "sslmode, sslrootcert, sslcert and sslkey in `dsn:` must fit the server's `ssl` settings"
+_CUT = (
+    "the server's log says whether it crashed or was stopped; if it runs, look at what lies "
+    "between: a firewall, a proxy, and whether the port is a PostgreSQL server's"
+)
 _UP = "wait until the server is up; its log says what it is doing"
 
 _CONNECTING = (
@@ -50,6 +54,7 @@ _CONNECTING = (
     (r'role ".*" does not exist', "make it, or name another user in `dsn:`"),
     (r"not permitted to log in", "as a superuser: ALTER ROLE that_role LOGIN"),
     (r"starting up|shutting down|in recovery mode|not yet accepting|consistent recovery", _UP),
+    (r"closed the connection|connection reset|broken pipe", _CUT),
 )
 
 _BY_STATE = {
@@ -57,7 +62,10 @@ _BY_STATE = {
     "53100": "make room on the server's disk",
     "53300": _FULL,
     "53400": _SLOTS,
-    "57P01": "the server was shut down, or somebody ended the session: run it again when it is up",
+    "57P01": (
+        "the server was shut down, somebody ended the session, or max_slot_wal_keep_size is too "
+        "small for the WAL of a backup: the server's log says which"
+    ),
     "57P02": "the server crashed: its log says why; run it again when it is up",
     "57P03": _UP,
     "57014": "somebody cancelled it: run it again",
@@ -69,6 +77,14 @@ _BY_TEXT = (
     (r"max_wal_senders", _WALSENDERS),
     (r"full_page_writes", "set full_page_writes = on on the primary"),
     (r"promoted", "the standby became a primary: run drkit backup again, it takes a full"),
+)
+
+
+# What libpq adds of its own to a lost connection says nothing.
+_PADDING = re.compile(
+    r"consuming input failed:\s*|could not receive data from server:\s*"
+    r"|\s*This probably means the server terminated abnormally\s+"
+    r"before or while processing the request\.",
 )
 
 
@@ -85,6 +101,7 @@ def refused(where: str, said: str) -> PostgresError:
     """A connection did not come about."""
     reason = re.sub(r"connection to server (?:at|on socket) .*? failed:", "", said)
     reason = re.sub(r"\s*Is the server running.*?\?", "", reason, flags=re.DOTALL)
+    reason = _PADDING.sub("", reason)
     reason = re.sub(r"(?m)^\s+", "", reason)
     lines = dict.fromkeys(one_line(line) for line in reason.splitlines() if line.strip())
     message = one_line("; ".join(lines)) or "it gave no reason"
@@ -104,7 +121,7 @@ def complaint(where: str, sqlstate: str, said: str, advice: str | None = None) -
 
 
 def lost(where: str, said: str) -> PostgresError:
-    reason = one_line(said) or "it ended without a word"
+    reason = one_line(_PADDING.sub("", said)) or "it ended without a word"
     return PostgresError(
         f"the connection to {where} was lost: {reason}",
         hint="the server's log says whether it stopped; when it is up, run it again",

@@ -23,17 +23,28 @@ class Major:
     backup_options: bool  # BASE_BACKUP (…): one COPY with lettered messages; before: one each
     read_slot: bool  # the command READ_REPLICATION_SLOT
     ident_rules: bool  # the view pg_ident_file_mappings
+    in_place: bool  # tablespaces in the data folder are sent, too
     summaries: bool  # summarize_wal, UPLOAD_MANIFEST, BASE_BACKUP (INCREMENTAL)
 
 
 VERSIONS = {
-    13: Major(backup_options=False, read_slot=False, ident_rules=False, summaries=False),
-    14: Major(backup_options=False, read_slot=False, ident_rules=False, summaries=False),
-    15: Major(backup_options=True, read_slot=True, ident_rules=True, summaries=False),
-    16: Major(backup_options=True, read_slot=True, ident_rules=True, summaries=False),
-    17: Major(backup_options=True, read_slot=True, ident_rules=True, summaries=True),
-    18: Major(backup_options=True, read_slot=True, ident_rules=True, summaries=True),
+    13: Major(
+        backup_options=False, read_slot=False, ident_rules=False, in_place=False, summaries=False
+    ),
+    14: Major(
+        backup_options=False, read_slot=False, ident_rules=False, in_place=False, summaries=False
+    ),
+    15: Major(
+        backup_options=True, read_slot=True, ident_rules=True, in_place=False, summaries=False
+    ),
+    16: Major(
+        backup_options=True, read_slot=True, ident_rules=True, in_place=True, summaries=False
+    ),
+    17: Major(backup_options=True, read_slot=True, ident_rules=True, in_place=True, summaries=True),
+    18: Major(backup_options=True, read_slot=True, ident_rules=True, in_place=True, summaries=True),
 }
+_VANISHED = ("42704", "58P01")  # a tablespace, dropped while it was looked at
+_ATTEMPTS = 5
 OLDEST, NEWEST = min(VERSIONS), max(VERSIONS)
 
 
@@ -113,6 +124,16 @@ def ask(sql: Wire) -> ServerFacts:
     version_num = int(one(sql, "show server_version_num"))
     if version_num // 10000 < OLDEST:
         raise _too_old(one(sql, "show server_version"))
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _asked(sql, version_num)
+        except PostgresError as error:
+            if error.sqlstate not in _VANISHED:
+                raise
+    return _asked(sql, version_num)
+
+
+def _asked(sql: Wire, version_num: int) -> ServerFacts:
     rules = ["pg_hba_file_rules"]
     if differs(version_num).ident_rules:
         rules.append("pg_ident_file_mappings")
@@ -146,6 +167,7 @@ def objections(facts: ServerFacts) -> list[tuple[str, PostgresError]]:
         found.append(("role", PostgresError(problem, hint=hint)))
     return [
         *found,
+        *_in_place(facts),
         *_taken("walsenders", "max_wal_senders", facts.max_walsenders, facts.walsenders),
         *_taken("slots", "max_replication_slots", facts.max_slots, facts.slots),
     ]
@@ -166,6 +188,15 @@ def _built(facts: ServerFacts) -> Iterator[tuple[str, PostgresError]]:
         if own != wanted:
             problem = f"this server was built with {what} of {own} bytes: drkit reads {wanted} only"
             yield what, PostgresError(problem, hint="move it by dump and restore to a usual build")
+
+
+def _in_place(facts: ServerFacts) -> Iterator[tuple[str, PostgresError]]:
+    names = [t.name for t in facts.tablespaces if not t.location.startswith("/")]
+    if names and not facts.differs.in_place:
+        where = f"tablespace {quoted(names[0])} lies in the data folder"
+        problem = f"{where}, and PostgreSQL {facts.major} leaves such out of its backups"
+        hint = "move what it holds with ALTER TABLE … SET TABLESPACE pg_default, and drop it"
+        yield "tablespaces", PostgresError(problem, hint=hint)
 
 
 def _taken(what: str, setting: str, most: int, used: int) -> Iterator[tuple[str, PostgresError]]:

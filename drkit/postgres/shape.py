@@ -14,6 +14,7 @@ from drkit.source import Reader
 KIND = "postgres-physical"
 _TABLESPACE = re.compile(r"pg_tblspc/(\d{1,10})(/.*)?")
 _START = re.compile(r"^START WAL LOCATION: ([0-9A-F/]+) \(file ([0-9A-F]{24})\)", re.MULTILINE)
+_STANDBY = "BACKUP FROM: standby"
 _LONGEST = 64 << 10  # of backup_label
 _OTHER = "an older snapshot or a copy may be whole: drkit list shows them"
 
@@ -52,6 +53,7 @@ class Shape:
     end_lsn: int | None
     mode: int  # of the data folder
     configured: bool  # postgresql.conf lies in it
+    standby: bool  # where it was taken
 
     @property
     def total(self) -> int:
@@ -133,6 +135,7 @@ def look_over(reader: Reader, snapshot: Snapshot) -> Shape:
         end_lsn=end,
         mode=found.entries["base"].mode & 0o750 | 0o700 if "base" in found.entries else 0o700,
         configured="postgresql.conf" in found.entries,
+        standby=_STANDBY in label,
     )
 
 

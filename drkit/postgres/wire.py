@@ -26,6 +26,7 @@ Row = tuple[str | None, ...]
 
 NAME = "drkit"  # as the server lists it
 _CONNECT_TIMEOUT = 30
+ANSWER = 600.0  # a server that is stopped, or whose disk hangs, keeps its connections
 _PIECE = 64 << 10  # of what goes to the server at once
 _TLS_LOOK = 0.1
 _KEEPALIVES = {
@@ -64,6 +65,7 @@ class Wire:
         self._system = system
         self._lost: str | None = None
         self.where = where  # host:port or socket, as people know it
+        self.patience: float | None = ANSWER  # seconds for an answer, where nobody says otherwise
         self.pid = connection.backend_pid
         self.fileno = connection.socket
         self.tls = bool(connection.ssl_in_use)  # then bytes may wait while the socket is quiet
@@ -116,7 +118,7 @@ class Wire:
     def result(self, patience: float | None = None) -> PGresult | None:
         """The next of a command; None: there is no more. `patience`: seconds until it comes."""
         self._flush()
-        self._until_free(patience)
+        self._until_free(self.patience if patience is None else patience)
         result = self._connection.get_result()
         if result is not None and result.status == ExecStatus.FATAL_ERROR:
             raise self._failed(result)
@@ -136,7 +138,7 @@ class Wire:
         """What is left of the command goes, so that the next one may be sent."""
         error = self._complaint(result)
         while self._connection.status == ConnStatus.OK:
-            self._until_free(None)
+            self._until_free(self.patience)
             rest = self._connection.get_result()
             if rest is None or rest.status not in _ENDED:  # in a COPY it comes again and again
                 break
@@ -204,7 +206,11 @@ class Wire:
         """The server may wait for us to read before it reads on."""
         poll = select.poll()
         poll.register(self.fileno, select.POLLIN | select.POLLOUT)
-        if any(event & ~select.POLLOUT for _, event in poll.poll()):
+        waited = None if self.patience is None else 1000 * self.patience
+        found = poll.poll(waited)
+        if not found:
+            raise silent(self.where, self.patience or 0)
+        if any(event & ~select.POLLOUT for _, event in found):
             self.absorb()
 
     def _notice(self, result: PGresult) -> None:

@@ -19,7 +19,7 @@ from drkit.model.retention import Rules
 from drkit.model.snapshot import BackupKind, Facts
 from drkit.repository.cache import Cache
 from drkit.repository.evidence_chain import read_proofs
-from drkit.repository.history import Generation, Heads, History
+from drkit.repository.history import Generation, Heads, History, list_generation
 from drkit.repository.repository import Repository
 from drkit.repository.signed import Origin
 from drkit.system import System
@@ -103,7 +103,7 @@ def choose_base(
         memory = _memory(cache)
         why = _why_full(repository, plan, history, memory, system)
         why = why or plan.unfit(cache.get("state") or b"")
-        harm = "" if why or memory is None else _harm(repository, plan, history, memory, cache)
+        harm = "" if why or memory is None else _harm(repository, plan, memory, cache)
         if memory is not None and not why and not harm:
             held.pop_all()  # stays open: it is the session's
             return Base(
@@ -137,11 +137,9 @@ def _memory(cache: Cache) -> _Memory | None:
         return None
 
 
-def _harm(
-    repository: Repository, plan: SessionPlan, history: History, memory: _Memory, cache: Cache
-) -> str:
+def _harm(repository: Repository, plan: SessionPlan, memory: _Memory, cache: Cache) -> str:
     """What an incremental would build on is not what was put there."""
-    g = history.generations[memory.generation]
+    g = list_generation(repository.store, plan.domain, memory.generation)
     for pack in cache.packs():
         name = f"{pack.session}-{pack.number:06d}"
         if g.packs.get(name) != pack.size:

@@ -21,6 +21,7 @@ _GAP = 64 << 10  # reading over it is cheaper than a request more
 _FAR_GAP = 1 << 20  # the same where a request waits for a network
 _RANGE = 4 << 20
 _HEAD_GUESS = 4096
+_MANY = 8  # packs of a session that cost more one by one than in a listing
 _HEADS = 3  # packs of a session that are asked for its envelope before its records are lost
 
 
@@ -40,11 +41,14 @@ class Opening:
         """Each session's envelope once, before many threads ask for it at the same time."""
         asked: dict[str, list[Pack]] = {}
         for pack in packs:
-            if pack.session not in self.openers:
-                asked.setdefault(pack.session, []).append(pack)
+            asked.setdefault(pack.session, []).append(pack)
         gathered(list(asked.values()), self._prepare, askers(self.store.lanes))
 
     def _prepare(self, packs: Sequence[Pack]) -> None:
+        """Where versions are kept, one page vouches for what else is looked up pack by pack."""
+        if is_far(self.store.lanes) and len(packs) > _MANY:
+            for _ in self.store.list(self.name_of(packs[0]).rpartition("-")[0]):
+                pass
         for pack in packs[:_HEADS]:
             with suppress(Damaged):  # told with the files that it hits
                 self.opener_of(pack)

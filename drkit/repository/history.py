@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from heapq import heapify, heappop, heappush
 
 from drkit.crypto.sign import signer_text
 from drkit.errors import Damaged, NotFound
@@ -12,6 +11,9 @@ from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.snapshot import Snapshot
 from drkit.repository import names
+from drkit.repository.ahead import NOTHING, Ahead, outlined
+from drkit.repository.order import in_order
+from drkit.repository.outline import domains_of
 from drkit.repository.repository import Repository
 from drkit.repository.signed import (
     Closed,
@@ -21,7 +23,6 @@ from drkit.repository.signed import (
     Open,
     Where,
     decode,
-    decode_outcome,
 )
 from drkit.repository.small import Answer, of, read_smalls
 from drkit.stores.base import Store, Stored
@@ -32,15 +33,22 @@ _KEPT = frozenset({"open", "begin", "outcome", "closed", "expired", "evidence"})
 
 
 @dataclass(slots=True, kw_only=True)
+class Parts:
+    """Of a generation what is not signed by itself; by the last part of the name, with its size."""
+
+    packs: dict[str, int] = field(default_factory=dict)
+    manifests: dict[str, int] = field(default_factory=dict)
+    packlists: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
 class Generation:
     id: str
     open: Open | None = None
     opened: datetime | None = None  # by the store's clock
     begins: dict[str, Stored] = field(default_factory=dict)
     outcomes: dict[str, Stored] = field(default_factory=dict)
-    packs: dict[str, int] = field(default_factory=dict)  # last part of the name → size
-    manifests: dict[str, int] = field(default_factory=dict)
-    packlists: dict[str, int] = field(default_factory=dict)
+    parts: Parts | None = None  # None: nobody has listed them
     commits: dict[str, Snapshot] = field(default_factory=dict)
     fences: dict[str, Fence] = field(default_factory=dict)
     closed: bool = False  # presence is enough: it stops writers
@@ -52,10 +60,29 @@ class Generation:
     def open_sessions(self) -> dict[str, Stored]:
         return {s: b for s, b in self.begins.items() if s not in self.outcomes}
 
+    @property
+    def packs(self) -> dict[str, int]:
+        return self._listed().packs
+
+    @property
+    def manifests(self) -> dict[str, int]:
+        return self._listed().manifests
+
+    @property
+    def packlists(self) -> dict[str, int]:
+        return self._listed().packlists
+
+    def _listed(self) -> Parts:
+        """Not knowing of any pack must never look like there being none."""
+        if self.parts is None:
+            raise AssertionError(f"what generation {self.id} consists of was not listed")
+        return self.parts
+
 
 @dataclass(slots=True, kw_only=True)
 class History:
     domain: str
+    whole: bool = True  # with what each generation consists of
     generations: dict[str, Generation] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -63,7 +90,7 @@ class History:
     def snapshots(self) -> list[Snapshot]:
         """What can be restored, oldest first."""
         hidden = {g.id for g in self.generations.values() if g.expired}
-        return [s for s in _in_order(self.commits) if s.generation not in hidden]
+        return [s for s in in_order(self.commits) if s.generation not in hidden]
 
     @property
     def commits(self) -> list[Snapshot]:
@@ -74,16 +101,45 @@ class History:
         named = {hash for s in self.commits for _, hash in s.heads}
         return tuple(sorted((s.generation, s.hash) for s in self.commits if s.hash not in named))
 
+    def generation(self, id: str) -> Generation:
+        if id not in self.generations:
+            self.generations[id] = Generation(id=id, parts=Parts() if self.whole else None)
+        return self.generations[id]
+
     def tampered(self) -> list[Finding]:
         return [f for f in self.findings if f.level == "fail"]
 
 
 def read_history(repository: Repository, domain: str, pins: Pins) -> History:
+    """With all packs: as many requests as there are thousands of objects."""
     history = History(domain=domain)
-    for stored in repository.store.list(names.generations(domain)):
+    return _understood(repository, history, repository.store.list(names.generations(domain)), pins)
+
+
+def read_commits(repository: Repository, domain: str, pins: Pins) -> History:
+    """The same but for what generations consist of: nobody can ask it for packs.
+
+    What is odd in the folders of packs, manifests and packlists is left to a scrub.
+    """
+    history = History(domain=domain, whole=False)
+    found, ahead = outlined(repository, domain)
+    for id in found.generations:
+        history.generation(id)  # of some that is all that is known
+    return _understood(repository, history, found.objects, pins, ahead)
+
+
+def _understood(
+    repository: Repository,
+    history: History,
+    listed: Iterable[Stored],
+    pins: Pins,
+    ahead: Ahead = NOTHING,
+) -> History:
+    for stored in listed:
         _sort_in(history, stored)
         history.findings += odd_versions(stored)
-    _read(repository, history, pins)
+    history.generations = dict(sorted(history.generations.items()))
+    _read(repository, history, pins, ahead)
     _check_chain(history, copy=repository.copy)
     return history
 
@@ -101,19 +157,15 @@ def list_generation(store: Store, domain: str, id: str) -> Generation:
 
 
 def _one(store: Store, domain: str, id: str) -> History:
-    history = History(domain=domain, generations={id: Generation(id=id)})
+    history = History(domain=domain)
+    history.generation(id)
     for stored in store.list(names.generation(domain, id)):
         _sort_in(history, stored)
     return history
 
 
 def domains(repository: Repository) -> list[str]:
-    found = set()
-    for stored in repository.store.list(names.DOMAINS):
-        name = names.parse(stored.name)
-        if name is not None and name.kind in {"open", "outcome"} and name.domain:
-            found.add(name.domain)
-    return sorted(found)
+    return domains_of(repository.store)
 
 
 def _sort_in(history: History, stored: Stored) -> None:
@@ -121,23 +173,25 @@ def _sort_in(history: History, stored: Stored) -> None:
     if name is None or name.generation is None:
         history.findings.append(_tampering(f"{stored.name} is no name that drkit gives"))
         return
-    g = history.generations.setdefault(name.generation, Generation(id=name.generation))
+    g = history.generation(name.generation)
     session = name.session or ""
     match name.kind:
         case "begin":
             g.begins[session] = stored
         case "outcome":
             g.outcomes[session] = stored
-        case "pack":
-            g.packs[stored.name.rpartition("/")[2]] = stored.size
-        case "manifest":
-            g.manifests[session] = stored.size
-        case "packlist":
-            g.packlists[session] = stored.size
         case "open" | "closed" | "expired":
             _mark(g, name.kind, stored)
+        case "pack" | "manifest" | "packlist" if g.parts is not None:
+            _add(g.parts, name.kind, stored)
         case _:
             pass
+
+
+def _add(parts: Parts, kind: str, stored: Stored) -> None:
+    last = stored.name.rpartition("/")[2]
+    by_kind = {"pack": parts.packs, "manifest": parts.manifests, "packlist": parts.packlists}
+    by_kind[kind][last] = stored.size
 
 
 def _mark(g: Generation, kind: str, stored: Stored) -> None:
@@ -154,7 +208,7 @@ def odd_versions(stored: Stored) -> Iterator[Finding]:
         yield _tampering(f"{stored.name} {stored.odd}, and drkit puts it once and never deletes it")
 
 
-def _read(repository: Repository, history: History, pins: Pins) -> None:
+def _read(repository: Repository, history: History, pins: Pins, ahead: Ahead = NOTHING) -> None:
     found = history.generations.values()
     signed = [stored for g in found for stored in (*g.marks, *g.outcomes.values())]
     source = _Source(
@@ -162,6 +216,7 @@ def _read(repository: Repository, history: History, pins: Pins) -> None:
         copy=repository.copy,
         pins=pins,
         answers=read_smalls(repository, signed),
+        ahead=ahead,
     )
     for generation in history.generations.values():
         _read_generation(source, history, generation)
@@ -173,6 +228,7 @@ class _Source:
     copy: bool
     pins: Pins
     answers: dict[str, Answer]
+    ahead: Ahead
 
     def get(self, name: str) -> bytes:
         return of(self.answers, name)
@@ -229,7 +285,7 @@ def _outcome(
     pins = source.pins
     try:
         data = source.get(stored.name)
-        found, public = decode_outcome(data, where)
+        found, public = source.ahead.outcome(stored.name, data, where)
     except (Damaged, NotFound) as error:
         history.findings.append(_tampering(f"{stored.name}: {error.message}"))
         return
@@ -282,27 +338,6 @@ def _check_clocks(history: History, session: str, stored: Stored, commit: Commit
             hint="compare the clocks of both; retention counts under both times",
         )
     )
-
-
-def _in_order(commits: Iterable[Snapshot]) -> Iterator[Snapshot]:
-    """By time, but after all that it had seen: a clock that was ahead once hides nothing newer."""
-    known = {s.hash: s for s in commits}
-    after: dict[str, list[str]] = {hash: [] for hash in known}
-    waits: dict[str, int] = {}
-    for s in known.values():
-        seen = {hash for _, hash in s.heads} & known.keys()
-        waits[s.hash] = len(seen)
-        for hash in seen:
-            after[hash].append(s.hash)
-    ready = [(s.ended, s.session, s.hash) for s in known.values() if not waits[s.hash]]
-    heapify(ready)
-    while ready:
-        first = known[heappop(ready)[2]]
-        yield first
-        for hash in after[first.hash]:
-            waits[hash] -= 1
-            if not waits[hash]:
-                heappush(ready, (known[hash].ended, known[hash].session, hash))
 
 
 def _check_chain(history: History, *, copy: bool) -> None:

@@ -31,6 +31,15 @@ def remembered(memory: Path | None, listed: Mapping[str, Stored]) -> dict[str, b
     return found
 
 
+def all_remembered(memory: Path | None) -> dict[str, bytes]:
+    """They may be gone since: good for a guess at what will be listed, and for no more."""
+    if memory is None or not memory.exists():
+        return {}
+    with suppress(sqlite3.Error), _opened(memory) as base:
+        return dict(base.execute("SELECT name, data FROM seen"))
+    return {}
+
+
 def _rows(
     base: sqlite3.Connection, names: list[str]
 ) -> Iterator[tuple[str, int, str, bytes, bytes]]:

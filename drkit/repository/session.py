@@ -23,8 +23,8 @@ from drkit.repository.history import (
     History,
     lost_heads,
     missing,
+    read_commits,
     read_generation,
-    read_history,
 )
 from drkit.repository.manifest import Head, ManifestWriter, write_lines
 from drkit.repository.outcome import fenced, put_outcome
@@ -52,7 +52,7 @@ class _Sent:
 
 
 def back_up(repository: Repository, plan: SessionPlan, source: Source, system: System) -> Done:
-    history = read_history(repository, plan.domain, plan.pins)
+    history = read_commits(repository, plan.domain, plan.pins)
     findings = [*history.tampered(), *missing(history, known_heads(plan.state))]
     base = choose_base(repository, plan, history, system)
     with base.cache:

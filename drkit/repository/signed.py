@@ -130,9 +130,16 @@ def encode(obj: Object, where: Where, key: SignerKey) -> bytes:
 
 def decode(cls: type[T], data: bytes, where: Where) -> tuple[T, bytes]:
     """The object and the public key that signed it; whether that is pinned is another question."""
+    return _decode(cls, data, where, None)
+
+
+def _decode(
+    cls: type[T], data: bytes, where: Where, fields: dict[str, object] | None
+) -> tuple[T, bytes]:
+    """`fields`: of the payload, where it was parsed already."""
     kind, limit = cls.__name__.lower(), _LIMITS.get(cls, LIMIT)
     public, payload = open_signed(kind, data, limit)
-    fields = parse_canonical(payload, limit)
+    fields = parse_canonical(payload, limit) if fields is None else fields
     _check_place(kind, fields, where)
     obj = built(cls, fields)
     if obj is None or _payload(obj, where) != payload:
@@ -143,11 +150,11 @@ def decode(cls: type[T], data: bytes, where: Where) -> tuple[T, bytes]:
 
 
 def decode_outcome(data: bytes, where: Where) -> tuple[Commit | Fence, bytes]:
-    said = parse_canonical(data[FRAME:], LIMIT).get("type")
-    if said == "commit":
-        return decode(Commit, data, where)
-    if said == "fence":
-        return decode(Fence, data, where)
+    fields = parse_canonical(data[FRAME:], LIMIT)
+    if fields.get("type") == "commit":
+        return _decode(Commit, data, where, fields)
+    if fields.get("type") == "fence":
+        return _decode(Fence, data, where, fields)
     raise Damaged(f"the outcome {_at(where)} is neither a commit nor a fence")
 
 

@@ -31,6 +31,9 @@ class Around:
     def list(self, prefix: str) -> Iterator[Stored]:
         return self._store.list(prefix)
 
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        return self._store.level(prefix)
+
     def delete(self, name: str) -> None:
         self._store.delete(name)
 

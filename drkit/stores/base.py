@@ -37,6 +37,11 @@ class Stored:
     odd: str = ""  # what drkit never does: "is hidden by a later delete", "has 2 versions"
 
 
+def name_of(found: Stored | str) -> str:
+    """Of an object or a folder."""
+    return found if isinstance(found, str) else found.name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
     """The store itself refuses to delete or change the object before that time."""
@@ -102,6 +107,12 @@ class Store(Protocol):
     def size(self, name: str) -> int: ...
     def list(self, prefix: str) -> Iterator[Stored]:
         """Every object whose name begins with prefix, in name order."""
+
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        """In name order: objects without another '/' behind prefix, and folders of all others.
+
+        A folder ends with its '/'. It may be empty, and what is in it need not be drkit's.
+        """
 
     def delete(self, name: str) -> None:
         """Gone when it returns; NotFound when it was not there."""

@@ -20,7 +20,7 @@ from drkit.stores.google.key import load_key
 from drkit.stores.google.tokens import Tokens
 from drkit.stores.google.upload import crc32c_of, upload
 from drkit.stores.limits import limits_of
-from drkit.stores.versions import Version, oldest
+from drkit.stores.versions import Version, oldest, oldest_and_folders
 from drkit.system import System
 
 T = TypeVar("T")
@@ -72,7 +72,8 @@ class GcsStore:
         self._random_bytes = random_bytes
         self._odd: dict[str, str] = {}  # where a plain read is wrong: the generation that counts
         self._even: set[str] = set()  # looked up one by one, and nothing odd
-        self._listed: tuple[str, ...] = ()  # below these every odd name is in `_odd`
+        self._listed: set[str] = set()  # below these prefixes every odd name is in `_odd`
+        self._levels: set[str] = set()  # the same, without what is in folders
 
     def prepare(self) -> None:
         self._bucket.is_there()
@@ -139,8 +140,17 @@ class GcsStore:
         for stored, version in oldest(self._bucket.versions(prefix)):
             self._note(stored, version)
             yield stored
-        if not prefix.startswith(self._listed):
-            self._listed = (*(p for p in self._listed if not p.startswith(prefix)), prefix)
+        self._listed.add(prefix)
+
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        check_prefix(prefix)
+        for found in oldest_and_folders(self._bucket.level(prefix)):
+            if isinstance(found, str):
+                yield found
+                continue
+            self._note(*found)
+            yield found[0]
+        self._levels.add(prefix)
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -160,7 +170,14 @@ class GcsStore:
     # Which generation a name stands for.
 
     def _is_even(self, name: str) -> bool:
-        return name not in self._odd and (name in self._even or name.startswith(self._listed))
+        if name in self._odd:
+            return False
+        ends = range(len(name) + 1)
+        return (
+            name in self._even
+            or any(name[:end] in self._listed for end in ends)
+            or any(name[:end] in self._levels for end in ends[name.rfind("/") + 1 :])
+        )
 
     def _note(self, stored: Stored, version: Version) -> None:
         if stored.odd:

@@ -102,9 +102,7 @@ class LocalStore:
             return _plain(os.stat(path, follow_symlinks=False), path).st_size
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        check_prefix(prefix)
-        folder, slash, start = prefix.rpartition("/")
-        levels = [self._level(folder + slash, start)]
+        levels = [self.level(prefix)]
         while levels:
             found = next(levels[-1], None)
             if found is None:
@@ -113,6 +111,11 @@ class LocalStore:
                 levels.append(self._level(found, ""))
             else:
                 yield found
+
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        check_prefix(prefix)
+        folder, slash, start = prefix.rpartition("/")
+        return self._level(folder + slash, start)
 
     def delete(self, name: str) -> None:
         path = self._path(name)

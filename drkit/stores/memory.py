@@ -1,6 +1,6 @@
 """A store that is gone with the process: for tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +10,18 @@ from drkit.stores.base import Body, Store, Stored, check_name, check_prefix
 Objects = dict[str, tuple[bytes, datetime]]
 
 _NAMED: dict[str, Objects] = {}
+
+
+def one_level(listed: Iterable[Stored], prefix: str) -> Iterator[Stored | str]:
+    """Of a whole listing, for a store that knows no other."""
+    last = ""
+    for found in listed:
+        part, slash, _ = found.name[len(prefix) :].partition("/")
+        if not slash:
+            yield found
+        elif (folder := prefix + part + slash) != last:
+            last = folder
+            yield folder
 
 
 def at(url: str, now: Callable[[], datetime]) -> Store:
@@ -67,6 +79,9 @@ class MemoryStore:
             found = self._objects.get(name)
             if found is not None:
                 yield Stored(name=name, size=len(found[0]), modified=found[1])
+
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        return one_level(self.list(prefix), prefix)
 
     def delete(self, name: str) -> None:
         check_name(name)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from drkit.errors import AlreadyExists, NotFound, StoreError
-from drkit.stores.base import Body, Store, Stored
+from drkit.stores.base import Body, Store, Stored, name_of
 from drkit.system import System
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Stored | str)
 _PIECE = 1 << 20
 
 
@@ -140,19 +141,10 @@ class Retrying:
         return self._asked("look at", name, lambda _: self._store.size(name))
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Begins anew after an error, and goes on behind the last name it gave."""
-        last = ""
-        effort = self._effort("list", prefix)
-        while True:
-            try:
-                for found in self._store.list(prefix):
-                    if found.name > last:
-                        last = found.name
-                        yield found
-                        effort.renew()
-                return self._circuit.answered()
-            except StoreError as error:
-                effort.failed(error)
+        return self._listed(prefix, self._store.list)
+
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        return self._listed(prefix, self._store.level)
 
     def delete(self, name: str) -> None:
         def ask(failures: int) -> None:
@@ -169,6 +161,21 @@ class Retrying:
 
     def close(self) -> None:
         self._store.close()
+
+    def _listed(self, prefix: str, ask: Callable[[str], Iterator[F]]) -> Iterator[F]:
+        """Begins anew after an error, and goes on behind the last name it gave."""
+        last = ""
+        effort = self._effort("list", prefix)
+        while True:
+            try:
+                for found in ask(prefix):
+                    if (name := name_of(found)) > last:
+                        last = name
+                        yield found
+                        effort.renew()
+                return self._circuit.answered()
+            except StoreError as error:
+                effort.failed(error)
 
     def _effort(self, verb: str, name: str) -> _Effort:
         request = f"{verb} {name} at {self.url}" if name else f"{verb} {self.url}"

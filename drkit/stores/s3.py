@@ -171,6 +171,10 @@ class S3Store:
         check_prefix(prefix)
         return self._versions.list(prefix, self._asked("list", prefix))
 
+    def level(self, prefix: str) -> Iterator[Stored | str]:
+        check_prefix(prefix)
+        return self._versions.level(prefix, self._asked("list", prefix))
+
     def delete(self, name: str) -> None:
         asked = self._named("delete", name)
         with translated(asked):

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
 
 from drkit.stores.base import Stored
 
@@ -18,10 +17,26 @@ class Version:
     live: bool  # what a plain read of the name gets
 
 
+Entry = Version | str  # a folder
+
+
+def entry_name(entry: Entry) -> str:
+    return entry if isinstance(entry, str) else entry.name
+
+
 def oldest(versions: Iterable[Version]) -> Iterator[tuple[Stored, Version]]:
     """`versions` in the order of names, and of one name from the newest to the oldest."""
-    for _, group in groupby(versions, key=attrgetter("name")):
-        held = list(group)
+    for found in oldest_and_folders(versions):
+        assert not isinstance(found, str)
+        yield found
+
+
+def oldest_and_folders(entries: Iterable[Entry]) -> Iterator[tuple[Stored, Version] | str]:
+    for name, group in groupby(entries, key=entry_name):
+        held = [entry for entry in group if isinstance(entry, Version)]
+        if not held:
+            yield name
+            continue
         first = held[-1]
         yield (
             Stored(name=first.name, size=first.size, modified=first.modified, odd=_odd(held)),

@@ -14,7 +14,7 @@ import pytest
 
 from drkit.errors import AlreadyExists, ConfigError, NotFound, StoreError
 from drkit.stores import STORES, open_store
-from drkit.stores.base import Body, Store
+from drkit.stores.base import Body, Store, Stored, name_of
 from tests.fixtures.kinds import KINDS, NEVER_DELETES, SERVED, WRAPPED, body, file_body
 
 # The wrappers have enough with those that are fast.
@@ -218,9 +218,10 @@ def test_hostile_names_are_refused(store: Store, tmp_path: Path) -> None:
 
 def test_hostile_prefixes_are_refused(store: Store) -> None:
     for prefix in ("/", "..", "../", "a/../b", "a//b", ".staging", "a b", "a\0"):
-        with pytest.raises(StoreError) as caught:
-            names(store, prefix)
-        assert is_plainly_refused(caught), prefix
+        for ask in (names, level):
+            with pytest.raises(StoreError) as caught:
+                ask(store, prefix)
+            assert is_plainly_refused(caught), prefix
 
 
 def test_a_long_listing_comes_in_the_order_of_bytes(store: Store) -> None:
@@ -252,6 +253,55 @@ def test_a_long_listing_comes_in_the_order_of_bytes(store: Store) -> None:
         found = list(store.list(prefix))
         assert [item.name for item in found] == [n for n in ordered if n.startswith(prefix)]
         assert all(item.size == len(item.name) for item in found)
+
+
+def level(store: Store, prefix: str) -> list[str]:
+    return [name_of(found) for found in store.level(prefix)]
+
+
+def test_a_level_is_its_objects_and_the_folders_of_all_others(store: Store) -> None:
+    made = ["a-b", "a/x", "a/y/z", "a0/x", "ab/c/d/e", "ab/f", "b", "b.c/1", "b.c/2"]
+    for name in reversed(made):
+        store.put(f"domains/{name}", body(name.encode()))
+    wanted = {
+        "": ["domains/"],
+        "dom": ["domains/"],
+        "domains": ["domains/"],
+        "domains/": ["a-b", "a/", "a0/", "ab/", "b", "b.c/"],
+        "domains/a": ["a-b", "a/", "a0/", "ab/"],
+        "domains/ab": ["ab/"],
+        "domains/ab/": ["ab/c/", "ab/f"],
+        "domains/ab/c/d/": ["ab/c/d/e"],
+        "domains/b.": ["b.c/"],
+        "domains/c": [],
+        "c/": [],
+    }
+    for prefix, names_ in wanted.items():
+        behind = [name if name == "domains/" else f"domains/{name}" for name in names_]
+        assert level(store, prefix) == behind, prefix
+    objects = [found for found in store.level("domains/") if isinstance(found, Stored)]
+    listed = {found.name: found for found in store.list("domains/")}
+    assert objects == [listed[found.name] for found in objects]
+    assert [found.size for found in objects] == [3, 1]
+
+
+def test_what_was_deleted_leaves_nothing_in_a_level(deleting: Store) -> None:
+    for name in ("a/b", "a/c", "d/e/f", "g"):
+        deleting.put(name, body(b"x"))
+    for name in ("a/b", "d/e/f", "g"):
+        deleting.delete(name)
+    assert level(deleting, "") == ["a/"]
+    assert level(deleting, "a/") == ["a/c"]
+
+
+def test_a_long_level_comes_in_order(store: Store) -> None:
+    """Of more than a page, where many objects are cheap."""
+    count = 60 if is_s3(store) else 1100
+    made = [f"g/{number:04d}{end}" for number in range(count) for end in ("", "-/x")]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.put(name, body(b"x")), made))
+    wanted = [f"g/{number:04d}{end}" for number in range(count) for end in ("", "-/")]
+    assert level(store, "g/") == wanted
 
 
 def test_an_object_carries_the_time_of_its_put(store: Store) -> None:

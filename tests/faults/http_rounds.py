@@ -25,7 +25,7 @@ SIDES = ("before", "after")
 def main() -> int:
     os.environ.update(AWS_ENVIRONMENT)
     seed = int(os.environ.get("DRKIT_SEED") or random.SystemRandom().randrange(1 << 32))
-    names = sys.argv[1:] or list(CLOUDS)
+    names = sys.argv[1:] or [name for name in CLOUDS if name != "moto"]  # it would fill the memory
     tell(f"seed {seed}, {ROUNDS} rounds of {RUNS} runs on each of {', '.join(names)}")
     for name in names:
         counts: Counter[str] = Counter()

@@ -30,8 +30,8 @@ class Asking:
     server: Server
     lines: list[str] | None = None
 
-    def query(self, sql: str, database: str = "postgres") -> list[Row]:
-        with connect(self.server.to(database), System()) as wire:
+    def query(self, sql: str, database: str | None = None) -> list[Row]:
+        with connect(self.server.to(database or "postgres"), System()) as wire:
             return wire.query(sql)
 
     def log_lines(self) -> list[str]:

@@ -160,8 +160,8 @@ def at(lsn: int, timeline: int = 1) -> Position:
     "ranges",
     [
         ((100, 300),),
-        ((50, 300),),
         ((100, 200), (200, 300)),
+        ((50, 100), (100, 300)),
         ((90, 150), (100, 160), (160, 300)),
     ],
 )
@@ -181,6 +181,7 @@ def test_summaries_without_a_gap_are_used(ranges: tuple[tuple[int, int], ...]) -
         (((100, 299),), "no WAL summary from 0/12B to 0/12C on timeline 1"),
         (((100, 200), (201, 300)), "no WAL summary from 0/C8 to 0/C9 on timeline 1"),
         (((100, 301),), "goes on past 0/12C on timeline 1"),
+        (((50, 300),), "has no checkpoint at 0/64, where the last backup began: it was set back"),
     ],
 )
 def test_a_gap_is_no_base(ranges: tuple[tuple[int, int], ...], message: str) -> None:

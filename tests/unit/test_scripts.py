@@ -107,7 +107,8 @@ def test_bench_refuses_what_it_does_not_have() -> None:
     assert code == 2
     assert (
         "bench: hint: one of: "
-        "entry files gcs_client kept_alive parts postgres recheck relay startup stores" in output
+        "compression entry files gcs_client kept_alive parts postgres recheck relay startup stores"
+        in output
     )
 
 

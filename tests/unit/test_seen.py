@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drkit.repository.history import read_history
+from drkit.repository.history import read_commits
 from drkit.stores.memory import MemoryStore
 from tests.fixtures.faulty_store import FaultyStore
 from tests.fixtures.repo import Repo, repo
@@ -37,7 +37,7 @@ def m(tmp_path: Path) -> Repo:
 def look(m: Repo, memory: Path | None) -> tuple[list[str], int, list[str]]:
     assert isinstance(m.store, MemoryStore)
     store = Far(m.store)
-    history = read_history(replace(m.repository, store=store, memory=memory), m.domain, m.pins)
+    history = read_commits(replace(m.repository, store=store, memory=memory), m.domain, m.pins)
     findings = [finding.message for finding in history.findings]
     return [s.session for s in history.snapshots], store.reads, findings
 
@@ -88,5 +88,5 @@ def test_what_the_disk_has_spoilt_is_read_again(m: Repo, tmp_path: Path) -> None
 def test_a_store_at_hand_is_asked(m: Repo, tmp_path: Path) -> None:
     memory = tmp_path / "seen.sqlite"
     near = replace(m.repository, memory=memory)
-    assert len(read_history(near, m.domain, m.pins).snapshots) == 10
+    assert len(read_commits(near, m.domain, m.pins).snapshots) == 10
     assert not memory.exists()

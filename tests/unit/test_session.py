@@ -58,6 +58,11 @@ class Watched:
         yield from self.inner.list(prefix)
         self.after(call)
 
+    def level(self, prefix: str):  # type: ignore[no-untyped-def]
+        call = self._call("list", prefix)
+        yield from self.inner.level(prefix)
+        self.after(call)
+
     def read(self, name: str, limit: int) -> bytes:
         return self.inner.read(name, limit)
 

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ConfigParseError, PartialCredenti
 
 from drkit.errors import ConfigError
 from drkit.model.finding import Finding
+from drkit.stores.aws.pages import parsed_time
 from drkit.stores.aws.text import WHAT, Keys, finding, lint
 from drkit.stores.base import Settings
 from drkit.stores.endpoint import check_endpoint, is_amazons
@@ -54,6 +55,8 @@ def checked_session(
     for found in examine_session(options, system, bucket):
         if found.level == "fail":
             raise ConfigError(found.message, hint=found.hint)
+    answers = session.get_component("response_parser_factory")
+    answers.set_parser_defaults(timestamp_parser=parsed_time)
     return boto3.Session(botocore_session=session, region_name=options.get("region"))
 
 

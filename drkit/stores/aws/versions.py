@@ -12,14 +12,14 @@ from botocore.exceptions import ClientError
 from drkit.errors import StoreError
 from drkit.stores.aws.errors import Asked, code_of, translated
 from drkit.stores.aws.pages import PAGE, Page, Pages
-from drkit.stores.base import Stored, check_name
-from drkit.stores.versions import Version, oldest
+from drkit.stores.base import Stored, check_name, name_of
+from drkit.stores.versions import Version, oldest, oldest_and_folders
 
 T = TypeVar("T")
 
 _FEW = 10  # for a look at one name: its versions stand before those of longer names
 _MOST_NAMES = 20_000
-_MOST_PREFIXES = 200
+_MOST_PREFIXES = 10_000
 _CANT_LIST = frozenset({"AccessDenied", "AllAccessDisabled", "NotImplemented", "MethodNotAllowed"})
 
 
@@ -43,6 +43,7 @@ class Held:
 class _Memory:
     names: dict[str, Known] = field(default_factory=dict)
     listed: dict[str, datetime] = field(default_factory=dict)  # prefix: when, by the server's clock
+    levels: dict[str, datetime] = field(default_factory=dict)  # the same, but for its folders
 
 
 class _Unable(Exception):
@@ -74,8 +75,10 @@ class Versions:
         self._memory.names.pop(name, None)
 
     def vouched(self, name: str, modified: datetime) -> bool:
-        listed = tuple(self._memory.listed.items())
-        return any(modified < when and name.startswith(prefix) for prefix, when in listed)
+        memory, ends = self._memory, range(len(name) + 1)
+        below = (memory.listed.get(name[:end]) for end in ends)
+        beside = (memory.levels.get(name[:end]) for end in ends[name.rfind("/") + 1 :])
+        return any(when is not None and modified < when for when in chain(below, beside))
 
     def look_up(self, name: str) -> Known | None:
         """None: nothing is there, or versions can't be listed."""
@@ -100,25 +103,38 @@ class Versions:
         return None
 
     def list(self, prefix: str, asked: Asked) -> Iterator[Stored]:
+        for found in self._found(prefix, asked):
+            if isinstance(found, str):
+                raise StoreError(f"{asked}: {found} came in the place of what is in it")
+            yield found
+
+    def level(self, prefix: str, asked: Asked) -> Iterator[Stored | str]:
+        return self._found(prefix, asked, "/")
+
+    def _found(self, prefix: str, asked: Asked, delimiter: str = "") -> Iterator[Stored | str]:
         try:
-            yield from self._oldest(prefix, asked)
+            yield from self._oldest(prefix, asked, delimiter)
         except _Unable:  # the first page told it, before anything was listed
-            pages = _guarded(self._pages.plain(prefix), asked)
+            pages = _guarded(self._pages.plain(prefix, delimiter=delimiter), asked)
             yield from _ordered(chain.from_iterable(pages), asked)
 
-    def _oldest(self, prefix: str, asked: Asked) -> Iterator[Stored]:
+    def _oldest(self, prefix: str, asked: Asked, delimiter: str = "") -> Iterator[Stored | str]:
         memory = self._memory
-        pages = _guarded(self._listed(prefix), asked)
+        pages = _guarded(self._listed(prefix, delimiter=delimiter), asked)
         first = next(pages)
-        versions = chain.from_iterable(page.versions for page in chain([first], pages))
-        found = (self._noted(stored, version) for stored, version in oldest(versions))
-        yield from _ordered(found, asked)
+        entries = chain.from_iterable(page.entries for page in chain([first], pages))
+        found = oldest_and_folders(entries)
+        yield from _ordered(map(self._noted, found), asked)
         if first.date is not None and memory is self._memory:
-            if len(memory.listed) >= _MOST_PREFIXES:
-                memory.listed.clear()
-            memory.listed[prefix] = first.date
+            times = memory.levels if delimiter else memory.listed
+            if len(times) >= _MOST_PREFIXES:
+                times.clear()
+            times[prefix] = first.date
 
-    def _noted(self, stored: Stored, version: Version) -> Stored:
+    def _noted(self, found: tuple[Stored, Version] | str) -> Stored | str:
+        if isinstance(found, str):
+            return found
+        stored, version = found
         if stored.odd:
             self._remember(stored.name, Known(id=version.id, odd=True))
         else:
@@ -130,11 +146,11 @@ class Versions:
             self._memory = _Memory()
         self._memory.names[name] = known
 
-    def _listed(self, prefix: str, size: int = PAGE) -> Iterator[Page]:
+    def _listed(self, prefix: str, size: int = PAGE, delimiter: str = "") -> Iterator[Page]:
         if self._able is False:
             raise _Unable
         try:
-            for page in self._pages.versions(prefix, size):
+            for page in self._pages.versions(prefix, size, delimiter):
                 self._learn(page, prefix)
                 yield page
         except ClientError as error:
@@ -146,7 +162,7 @@ class Versions:
 
     def _learn(self, page: Page, prefix: str) -> None:
         """Some servers ignore what they don't know, and answer with an empty list of versions."""
-        if page.versions or page.markers:
+        if page.versions or page.markers or page.folders:
             self._able = True
         if self._able is None and next(self._pages.plain(prefix, 1)):
             self._able = False
@@ -162,15 +178,16 @@ def _guarded(pages: Iterator[T], asked: Asked) -> Iterator[T]:
         yield page
 
 
-def _ordered(listed: Iterable[Stored], asked: Asked) -> Iterator[Stored]:
+def _ordered(listed: Iterable[Stored | str], asked: Asked) -> Iterator[Stored | str]:
     """Without the names that others may have put there."""
     last = ""
     for found in listed:
-        if not _is_name(found.name):
+        name = name_of(found)
+        if not _is_name(name.removesuffix("/") if isinstance(found, str) else name):
             continue
-        if found.name <= last:
-            raise StoreError(f"{asked}: out of order at {found.name}, so something may be missing")
-        last = found.name
+        if name <= last:
+            raise StoreError(f"{asked}: out of order at {name}, so something may be missing")
+        last = name
         yield found
 
 

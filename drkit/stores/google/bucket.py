@@ -1,8 +1,9 @@
 """One bucket below one prefix: its listing with every generation, and what JSON it answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from heapq import merge
 from itertools import groupby, takewhile
 from operator import attrgetter
 from typing import Annotated, TypeVar
@@ -16,14 +17,14 @@ from drkit.stores.address import Address
 from drkit.stores.base import check_name
 from drkit.stores.google.errors import FAKED, Answer, Asked, locked_until, nonsense, refused
 from drkit.stores.google.http import FINE, Call, Line, refusal, whole
-from drkit.stores.versions import Version
+from drkit.stores.versions import Entry, Version
 from drkit.system import System
 
 S = TypeVar("S", bound=msgspec.Struct)
 Size = Annotated[int, msgspec.Meta(ge=0)]
 _PAGE = 1000
 _LARGEST_ANSWER = 16 << 20
-_LISTED = "nextPageToken,items(name,generation,size,timeCreated,timeDeleted)"
+_LISTED = "nextPageToken,prefixes,items(name,generation,size,timeCreated,timeDeleted)"
 _KEPT = "retentionExpirationTime,retention,temporaryHold,eventBasedHold"
 _PERMISSIONS = {
     "put": "storage.objects.create",
@@ -42,6 +43,7 @@ class _Item(msgspec.Struct, rename="camel"):
 
 class _Page(msgspec.Struct, rename="camel"):
     items: tuple[_Item, ...] = ()
+    prefixes: tuple[str, ...] = ()
     next_page_token: str = ""
 
 
@@ -103,16 +105,29 @@ class Bucket:
         """In the order of names, and of one name from the newest to the oldest."""
         return self._versions(self.asked("list", prefix), prefix)
 
+    def level(self, prefix: str) -> Iterator[Entry]:
+        """The same, and in the place of all that is in a folder the folder."""
+        return self._entries(self.asked("list", prefix), prefix, delimiter="/")
+
     def _versions(self, asked: Asked, prefix: str) -> Iterator[Version]:
+        for entry in self._entries(asked, prefix):
+            if isinstance(entry, str):
+                raise StoreError(f"{asked.text}: a folder came unasked for", hint=FAKED)
+            yield entry
+
+    def _entries(self, asked: Asked, prefix: str, **more: str) -> Iterator[Entry]:
         last = ""
-        for whole_name, group in groupby(self._items(asked), key=attrgetter("name")):
+        for whole_name, group in groupby(self._items(asked, more), key=_name_of):
             if whole_name <= last or not whole_name.startswith(self._prefix + prefix):
                 raise StoreError(f"{asked.text}: the listing is out of order", hint=FAKED)
             last = whole_name
             name = whole_name[len(self._prefix) :]
-            if not _is_ours(name):
+            items = [item for item in group if isinstance(item, _Item)]
+            if not _is_ours(name if items else name.removesuffix("/")):
                 continue
-            for item in sorted(group, key=attrgetter("generation"), reverse=True):
+            if not items:
+                yield name
+            for item in sorted(items, key=attrgetter("generation"), reverse=True):
                 yield Version(
                     name=name,
                     id=str(item.generation),
@@ -121,16 +136,18 @@ class Bucket:
                     live=item.time_deleted is None,
                 )
 
-    def _items(self, asked: Asked) -> Iterator[_Item]:
+    def _items(self, asked: Asked, more: Mapping[str, str]) -> Iterator[_Item | str]:
         params: dict[str, str | int] = {
             "prefix": asked.name,
             "versions": "true",
             "maxResults": _PAGE,
             "fields": _LISTED,
+            **more,
         }
         while True:
             page = self._page(asked, params)
-            yield from page.items
+            found: tuple[Iterable[_Item | str], ...] = (page.items, page.prefixes)
+            yield from merge(*found, key=_name_of)
             if not page.next_page_token:
                 return
             if page.next_page_token == params.get("pageToken"):
@@ -175,6 +192,10 @@ class Bucket:
             return _locked(asked, "somebody takes the hold on it away")
         text = locked_until(answer)
         return _locked(asked, text) if text else found
+
+
+def _name_of(item: _Item | str) -> str:
+    return item if isinstance(item, str) else item.name
 
 
 def _locked(asked: Asked, until: str) -> StoreError:

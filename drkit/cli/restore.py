@@ -147,14 +147,15 @@ def _chosen(world: World, seen: "Seen", at: str | None, snapshot: str | None) ->
 
     if at is not None and snapshot is not None:
         raise UsageError("--at and --snapshot exclude each other")
+    snapshots = choose.believed(seen)
     if at is None:
-        return choose.pick(seen.snapshots, "latest" if snapshot is None else snapshot)
+        return choose.pick(snapshots, "latest" if snapshot is None else snapshot)
     now = world.system.now()
     zone = now.astimezone().tzinfo
     assert zone is not None
     moment = choose.moment(at, now, zone)
     world.out.line(f"at {iso(moment)}")
-    return choose.pick_at(seen.snapshots, moment)
+    return choose.pick_at(snapshots, moment)
 
 
 def _no_identity(snapshot: "Snapshot") -> KeyMissing:

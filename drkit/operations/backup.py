@@ -17,6 +17,7 @@ from drkit.operations import state
 from drkit.operations.copy import Copied, CopyTo, behind, copy_all, job_of, not_copied
 from drkit.operations.reading import strange, with_memory
 from drkit.operations.sources import opened_source
+from drkit.postgres.shape import KIND as POSTGRES
 from drkit.repository.base import Done, SessionPlan
 from drkit.repository.history import read_commits
 from drkit.repository.repository import Repository, domain_id
@@ -61,6 +62,14 @@ class Backup:
 
 def _incomplete(done: Done) -> Damaged:
     counts = done.facts.details
+    if done.facts.kind == POSTGRES:
+        return Damaged(
+            "committed, but pages of the cluster are damaged on its own disk; the warnings name "
+            "files and blocks",
+            hint="look for what they belong to: select pg_filenode_relation(0, NUMBER), then "
+            "pg_amcheck; take it out of an older snapshot, and test the disk. The next backups "
+            "are fulls until it is gone",
+        )
     unread, torn = (int(counts.get(word, 0)) for word in ("unreadable", "torn"))
     parts = [f"{unread:,} could not be read"] if unread else []
     parts += [f"{torn:,} changed while they were read"] if torn else []

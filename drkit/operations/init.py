@@ -235,7 +235,14 @@ def _quoted(text: str) -> str:
     plain = text.isascii() and all(c.isalnum() or c in "/._-" for c in text)
     if plain and text[0] in "/abcdefghijklmnopqrstuvwxyz":
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return "".join(
+        c if c.isprintable() else _escape(c) for c in json.dumps(text, ensure_ascii=False)
+    )
+
+
+def _escape(c: str) -> str:
+    """YAML knows no pairs of surrogates."""
+    return f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
 
 
 _TREE = """\

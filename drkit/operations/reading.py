@@ -9,7 +9,7 @@ from pathlib import Path
 
 from drkit.config import parse_policy
 from drkit.crypto.recipients import Identity, open_envelope
-from drkit.errors import ConfigError, Damaged, KeyMissing, UsageError
+from drkit.errors import ConfigError, Damaged, KeyMissing, Tampering, UsageError
 from drkit.model.finding import Finding
 from drkit.model.pins import Pins
 from drkit.model.policy import PARTS, Policy
@@ -166,6 +166,17 @@ def find_domain(seen: Sequence[Seen], word: str | None) -> Seen:
 
 def _listed(seen: Iterable[Seen]) -> str:
     return ", ".join(one.domain.name or one.domain.id[:8] for one in seen)
+
+
+def believed(seen: Seen) -> list[Snapshot]:
+    """Where there are backups, but none of a signer that is pinned, nobody is told to take one."""
+    if not seen.snapshots and seen.tampered:
+        raise Tampering(
+            f"there are backups, but none that can be believed: {seen.tampered[0].message}",
+            hint="compare --signer, or signers: in the policy, with the key sheet; if it is right, "
+            "find out who has rights on the store, and restore from a copy",
+        )
+    return seen.snapshots
 
 
 def pick(snapshots: Sequence[Snapshot], word: str) -> Snapshot:

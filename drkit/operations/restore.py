@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from drkit.crypto.recipients import Identity
-from drkit.errors import DrkitError, Tampering, UsageError
+from drkit.errors import Damaged, DrkitError, Tampering, UsageError
 from drkit.files import FilesPlan, FilesSource
 from drkit.files.selection import selected
 from drkit.model import schedule
@@ -29,6 +29,8 @@ from drkit.postgres.shape import KIND, refuse_paths
 from drkit.repository.manifest import Head
 from drkit.source import Target
 from drkit.system import System
+
+_OTHERS = "an older snapshot or a copy may be whole: drkit list shows them, drkit scrub what is hit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,8 @@ def restore(plan: RestorePlan, system: System) -> Ready | None:
         return None
     except BaseException as error:
         error.add_note(left_in(plan.into, made=made))
+        if isinstance(error, Damaged) and error.hint is None:
+            error.hint = _OTHERS
         raise
 
 

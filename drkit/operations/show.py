@@ -7,14 +7,14 @@ from drkit.errors import UsageError
 from drkit.files.selection import selected
 from drkit.model.entry import Entry, text
 from drkit.model.snapshot import Snapshot
-from drkit.operations.reading import Seen, opened, pick
+from drkit.operations.reading import Seen, believed, opened, pick
 from drkit.system import System
 
 
 def find(seen: Sequence[Seen], word: str) -> tuple[Seen, Snapshot]:
     """Among all that were looked at, when the word fits in one of them."""
     if len(seen) == 1:
-        return seen[0], pick(seen[0].snapshots, word)
+        return seen[0], pick(believed(seen[0]), word)
     if word in ("latest", "oldest"):
         names = ", ".join(one.domain.name or one.domain.id[:8] for one in seen)
         raise UsageError(f"{word} of which? there is {names}", hint="say which one: --of NAME")

@@ -37,7 +37,7 @@ from drkit.model.evidence import CommitHead
 from drkit.model.policy import Objectives, Scratch
 from drkit.model.snapshot import Snapshot
 from drkit.operations import realism
-from drkit.operations.reading import Domain, Seen, look, opened, pick, pick_at
+from drkit.operations.reading import Domain, Seen, believed, look, opened, pick, pick_at
 from drkit.operations.scrub import Witness
 from drkit.operations.stopwatch import Stopwatch
 from drkit.operations.trial import Stage, Tried, Way
@@ -143,7 +143,7 @@ def _go(run: _Run) -> None:
     with watch.at("P3"):
         run.seen = look(run.domain)
         run.checks.append(_history(run.seen))
-        found = run.seen.snapshots
+        found = believed(run.seen)
         run.snapshot = pick(found, plan.word) if plan.at is None else pick_at(found, plan.at)
         run.checks.append(complete(run.snapshot))
     way = _way(run.snapshot)

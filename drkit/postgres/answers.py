@@ -1,4 +1,4 @@
-"""What checks of a cluster share: which databases can be asked, and how to answer without naming names."""
+"""What checks of a cluster share: which databases to ask, and how to answer without names."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,8 @@ from drkit.model.drill import Answer
 
 
 def connectable(asked: Asked) -> list[str]:
-    sql = "select datname from pg_database where datallowconn order by datname"
+    which = "datallowconn and datconnlimit <> -2"  # -2: a DROP DATABASE was under way
+    sql = f"select datname from pg_database where {which} order by datname"  # noqa: S608  fixed words
     return [row[0] or "" for row in asked.query(sql)]
 
 

@@ -215,7 +215,8 @@ def _details(task: Task, taken: _Taken) -> dict[str, str | int]:
         "version_num": server.version_num,
         "timeline": taken.begun.start.timeline,
         "start_lsn": show_lsn(taken.begun.start.lsn),
-        "end_lsn": show_lsn(taken.end.lsn),
+        # of a damaged one the server doesn't tell it: there it is only not later than this
+        **({} if taken.damaged else {"end_lsn": show_lsn(taken.end.lsn)}),
         "checksums": "on" if server.checksums else "off",
         "segment_size": server.segment_size,
         "method": task.kind,

@@ -268,7 +268,7 @@ select oid::bigint, datname as name, pg_encoding_to_char(encoding) as encoding,
     coalesce(r->>'datlocale', r->>'daticulocale') as locale,
     r->>'datcollversion' as collation_version,
     datistemplate as template, datallowconn as allow,
-    datallowconn and has_database_privilege(oid, 'connect') as open
+    datallowconn and datconnlimit <> -2 and has_database_privilege(oid, 'connect') as open
   from pg_database d, lateral (select to_jsonb(d) as r) j order by oid"""
 _ROLES = "select count(*) from pg_roles where rolname !~ '^pg_'"
 # The versions of the C library and of ICU, as one collation of each tells them.

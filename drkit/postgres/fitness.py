@@ -12,13 +12,16 @@ _SETTING = re.compile(
     r"^\s*(shared_preload_libraries|data_directory|hba_file|ident_file)\s*=?\s*'((?:[^']|'')*)'",
     re.MULTILINE,
 )
-_DATABASES = "select datname from pg_database where datallowconn order by datname"
+# -2: its DROP DATABASE was under way, and nobody gets into it any more
+_DATABASES = """select datname from pg_database
+  where datallowconn and datconnlimit <> -2 order by datname"""
 _EXTENSIONS = """select extname from pg_extension e
   where not exists (select from pg_available_extensions a where a.name = e.extname) order by 1"""
 _COLLATIONS = """select count(*) from pg_collation
   where collversion is not null and collversion <> pg_collation_actual_version(oid)"""
 _WHOLE = """select datname from pg_database
-  where datallowconn and datcollversion <> pg_database_collation_actual_version(oid)"""
+  where datallowconn and datconnlimit <> -2
+  and datcollversion <> pg_database_collation_actual_version(oid)"""
 
 
 class Asked(Protocol):

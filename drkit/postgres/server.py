@@ -310,7 +310,8 @@ select to_json(q) from (select
     as monitor,
   {rules} as rules,
   (select coalesce(json_agg(datname order by datname), '[]') from pg_database
-    where datallowconn and not has_database_privilege(oid, 'connect')) as closed
+    where datallowconn and datconnlimit <> -2
+    and not has_database_privilege(oid, 'connect')) as closed
   from pg_roles r where rolname = session_user) q"""
 _READS = (
     "has_table_privilege('pg_catalog.{0}', 'select')"

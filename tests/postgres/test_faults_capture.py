@@ -222,10 +222,8 @@ _HOSTILE = (
     "extra_float_digits = 0",
     "role = pg_monitor",
 )
-_HOSTILE_SINCE = {
-    14: "idle_session_timeout = '300ms'",
-    17: "transaction_timeout = '1ms'",
-}  # the first is for connections that were just made, too
+# The first one counts from the connection on, so also before drkit has said a word.
+_HOSTILE_SINCE = {14: "idle_session_timeout = '300ms'", 17: "transaction_timeout = '1ms'"}
 
 
 def test_settings_of_the_role(scene: Scene, tmp_path: Path) -> None:

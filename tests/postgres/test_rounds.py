@@ -25,12 +25,16 @@ def is_given_back(way: Way, count: int, rows: int, root: Path) -> None:
             equal(shop, held, root / f"copy {number}")
 
 
-@pytest.mark.parametrize("way", WAYS, ids=words)
+@pytest.mark.parametrize("way", [(15, "stream"), (18, "native")], ids=words)
 def test_a_full_and_five_increments(way: Way, tmp_path: Path) -> None:
     is_given_back(way, 5, 300, tmp_path)
 
 
-@pytest.mark.parametrize("way", WAYS, ids=words)
+def test_a_full_and_two_where_there_is_a_choice(tmp_path: Path) -> None:
+    is_given_back((18, "stream"), 2, 300, tmp_path)
+
+
+@pytest.mark.parametrize("way", [(15, "stream"), (18, "native")], ids=words)
 def test_a_load_that_never_stops(way: Way, tmp_path: Path) -> None:
     """The copy stands where its backup ended: no commit before is lost, none after is in."""
     with shop_of(way, tmp_path) as shop:
@@ -55,6 +59,18 @@ def test_a_tablespace_that_the_server_would_leave_out(tmp_path: Path) -> None:
         with pytest.raises(PostgresError, match='tablespace "inside" lies in the data folder'):
             shop.back_up()
         assert shop.outcomes() == 0
+
+
+def test_a_database_whose_drop_was_under_way(tmp_path: Path) -> None:
+    """As a backup finds it that ends in the middle of that."""
+    with shop_of((18, "stream"), tmp_path) as shop:
+        shop.server.sql(
+            "create database going",
+            "update pg_database set datconnlimit = -2 where datname = 'going'",
+        )
+        shop.back_up()
+        with copy_of(shop, shop.host.newest(), tmp_path / "copy") as copy:
+            copy.sql("drop database going")
 
 
 @pytest.mark.soak

@@ -13,7 +13,6 @@ settings.load_profile("drkit")
 os.environ.update(AWS_ENVIRONMENT)
 
 SEED_OPTION = "hypothesis_seed"
-_LONGEST_ID = 50  # of a case that is named by its text
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,8 +26,3 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     seed = config.getoption(SEED_OPTION)
     return f"hypothesis seed: {seed} (again: --hypothesis-seed={seed})"
-
-
-def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Long texts are keys, made anew each time: two processes must call a test the same."""
-    return argname if isinstance(val, str) and len(val) > _LONGEST_ID else None

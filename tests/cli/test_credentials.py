@@ -213,6 +213,7 @@ def run_all(site: Site, store: str, home: Path, *, planted: Path | None = None) 
         TOKEN[:24],
         base64.b64encode(PASSWORD.encode()).decode(),
     ],
+    ids=range(5),  # not by keys that are made anew each time
 )
 def test_what_is_looked_for_would_be_found(ground: Site, tmp_path: Path, text: str) -> None:
     """A test of the test."""

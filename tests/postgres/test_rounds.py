@@ -91,6 +91,7 @@ BETWEEN = (  # rows of a page each: over the first GiB, below it, and over it ag
 @pytest.mark.parametrize("way", WAYS, ids=words)
 def test_a_table_that_crosses_a_gibibyte(way: Way, tmp_path: Path) -> None:
     with shop_of(way, tmp_path, max_wal_size="4GB") as shop:
+        shop.plan = replace(shop.plan, max_rate=2 * RATE)
         load = Load(shop.server, seed=3, rows=500, places=places(way)).prepare()
         shop.server.sql(
             "create table large (n int, t text)",

@@ -63,6 +63,7 @@ def test_a_recipient_is_known_by_its_first_characters() -> None:
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5", "SSH"),
         ("x" * 1000, "…"),
     ],
+    ids=range(8),  # not by keys that are made anew each time
 )
 def test_a_bad_recipient_is_named(typed: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -217,6 +218,7 @@ def test_damaged_and_strange_identity_files() -> None:
         (ONE.text[:-1] + ("Q" if ONE.text[-1] != "Q" else "P"), "line 2 .* typing error"),
         (ONE.text[:-9], "line 2 .* typing error"),
     ],
+    ids=range(7),
 )
 def test_a_bad_line_is_numbered_and_not_shown(line: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:

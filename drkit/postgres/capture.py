@@ -78,7 +78,9 @@ def capture(task: Task, sql: Wire, save: Save, system: System) -> Facts:
         told = basebackup.finish(base, plan.silence)
         base.close()
         end = _end(begun, told or _asked(sql, begun))
-        wal.finish(end, plan.wal_wait)
+        # A primary goes on to the next segment then; a standby may be idle.
+        more = told is not None and not task.server.in_recovery
+        wal.finish(end, plan.wal_wait, more=more)
     taken = _Taken(
         begun=begun, end=end, damaged=told is None, damage=damage, intake=intake, wal=wal
     )

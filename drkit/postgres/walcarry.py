@@ -91,12 +91,14 @@ class WalCarry:
         if self._system.monotonic() - self._told >= _REPLY_EVERY:
             self._reply()
 
-    def finish(self, end: Position, patience: float) -> None:
-        """Until all before `end` is here; what the last segment lacks is a hole."""
+    def finish(self, end: Position, patience: float, *, more: bool) -> None:
+        """Until all before `end` is here; what the last segment lacks is a hole. `more`: a record
+        follows, and a server that stops where its copy is consistent wants to read one."""
         begun = self._system.monotonic()
+        wanted = end.lsn + (1 if more and end.lsn % self._size else 0)
         self._reply()
         self.pump()
-        while self._at < end.lsn:
+        while self._at < wanted:
             left = patience - (self._system.monotonic() - begun)
             if left <= 0:
                 raise self._late(end, patience)

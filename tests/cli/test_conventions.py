@@ -112,6 +112,8 @@ def test_on_a_terminal_a_bar_shows_the_rate(shop: Site) -> None:
     with (shop.data / "big").open("wb") as file:
         for _ in range(16):
             file.write(os.urandom(8 << 20))
+    slow = "repository:\n  bandwidth: 80 MB/s\n"  # a bar that ends within a second shows no rate
+    shop.policy.write_text(shop.policy.read_text().replace("repository:\n", slow))
     for variables, colored in (({}, True), ({"NO_COLOR": "1"}, False)):
         said = on_terminal(shop, ["backup", "--full"], variables)
         assert "shop: backup" in said

@@ -219,14 +219,14 @@ def test_a_restore_killed_while_its_server_runs(site: Site, tmp_path: Path) -> N
 # Disks and places
 
 
-def over_temporary_files(size: int) -> None:
+def over_temporary_files(size: int, kept: Path) -> None:
     """A small disk, on which drkit itself stays where it is if that is its place."""
-    code = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    kept.mkdir()
+    subprocess.run(["mount", "--bind", ROOT, kept], check=True)
     disk(_SHORT, size).chmod(0o1777)
     if ROOT.is_relative_to(_SHORT):
         ROOT.mkdir(parents=True)
-        subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{code}", ROOT], check=True)
-    os.close(code)
+        subprocess.run(["mount", "--bind", kept, ROOT], check=True)
 
 
 def test_scratch_and_sockets_on_full_disks(site: Site) -> None:
@@ -243,7 +243,7 @@ def test_scratch_and_sockets_on_full_disks(site: Site) -> None:
         assert left(site) == []
         subprocess.run(["umount", scratch], check=True)
         use_for_temporary_files(site.home)  # of the test itself
-        over_temporary_files(16)
+        over_temporary_files(16, site.home / "code")
         (_SHORT / "ballast").write_bytes(bytes(16 << 10))
         ran = verify(site)
         assert ran.code != 0, ran
